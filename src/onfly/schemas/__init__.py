@@ -1,0 +1,20 @@
+"""Pydantic documents, in the package's units."""
+
+from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
+from onfly.schemas.label import LabelDoc, LabelReason, structure_hash
+from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc, WeightsBlob
+from onfly.schemas.run import CalibrationDoc, PendingLabel, RunDoc
+
+__all__ = [
+    "ArtifactRef",
+    "CalibrationDoc",
+    "EnsembleDoc",
+    "ErrorStatistics",
+    "FineTunedModelDoc",
+    "LabelDoc",
+    "LabelReason",
+    "PendingLabel",
+    "RunDoc",
+    "WeightsBlob",
+    "structure_hash",
+]

@@ -1,0 +1,32 @@
+"""References to files of the artifact directory, by content."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["ArtifactRef", "EnsembleDoc"]
+
+
+class ArtifactRef(BaseModel):
+    """A file named by its sha256, relative to the artifact directory."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(description="Path relative to the artifact directory.")
+    sha256: str
+    nbytes: int
+
+
+class EnsembleDoc(BaseModel):
+    """The files of one generation of the posterior: one per member, and one for the rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    doc_type: Literal["ensemble"] = "ensemble"
+    generation: int = Field(description="Number of updates so far.")
+    posterior: str = Field(description="Kind of posterior, such as sghmc or last_layer.")
+    members: list[ArtifactRef] = Field(description="safetensors files of the members' parameters.")
+    extra: ArtifactRef | None = Field(None, description="Tensors of the posterior besides members.")
+    n_labels: int = Field(0, description="Labels it was trained on.")
