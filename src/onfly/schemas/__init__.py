@@ -4,6 +4,7 @@ from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
 from onfly.schemas.label import LabelDoc, LabelReason, structure_hash
 from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc, WeightsBlob
 from onfly.schemas.run import CalibrationDoc, PendingLabel, RunDoc
+from onfly.schemas.types import StructureOrMolecule, from_any_structure
 
 __all__ = [
     "ArtifactRef",
@@ -15,6 +16,8 @@ __all__ = [
     "LabelReason",
     "PendingLabel",
     "RunDoc",
+    "StructureOrMolecule",
     "WeightsBlob",
+    "from_any_structure",
     "structure_hash",
 ]

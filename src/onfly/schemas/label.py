@@ -12,6 +12,8 @@ from emmet.core.structure import StructureMetadata
 from pydantic import Field
 from pymatgen.core import Molecule, Structure
 
+from onfly.schemas.types import StructureOrMolecule
+
 __all__ = ["LabelDoc", "LabelReason", "structure_hash"]
 
 LabelReason = Literal["initial", "uncertain", "audit", "warmup", "guard", "seed"]
@@ -35,14 +37,18 @@ class LabelDoc(StructureMetadata):
     """A labelled configuration; build it with ``onfly.labels.extract``."""
 
     doc_type: Literal["label"] = "label"
-    structure: Structure | Molecule = Field(description="Exactly what was labelled, site order kept.")
+    structure: StructureOrMolecule = Field(
+        description="Exactly what was labelled, site order kept."
+    )
     structure_hash: str = Field(description="See `structure_hash`.")
     energy: float = Field(description="Total energy in eV, on the DFT scale (no offset).")
     forces: list[list[float]] = Field(description="Forces in eV/Å, shape (N, 3).")
     stress: list[list[float]] | None = Field(
         None, description="Stress in eV/Å³, positive under tension, shape (3, 3); None if unknown."
     )
-    energy_key: str = Field("energy", description="Which energy: e_fr_energy, e_0_energy or energy.")
+    energy_key: str = Field(
+        "energy", description="Which energy: e_fr_energy, e_0_energy or energy."
+    )
     labeller: str = Field("", description="Name of the maker or calculator that made the label.")
     input_hash: str | None = Field(None, description="Hash of the settings of the calculation.")
     task_uuid: str | None = Field(None, description="uuid of the job that made the label.")

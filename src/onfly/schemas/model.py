@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from emmet.core.structure import StructureMetadata
 from pydantic import BaseModel, Field
-from pymatgen.core import Molecule, Structure
 
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.run import CalibrationDoc
+from onfly.schemas.types import StructureOrMolecule
 
 __all__ = ["ErrorStatistics", "FineTunedModelDoc", "WeightsBlob"]
 
@@ -47,7 +47,7 @@ class FineTunedModelDoc(StructureMetadata):
         description="ready: audits prove the accuracy; unproven: too few audits; stopped: see reason."
     )
     stop_reason: str
-    structure: Structure | Molecule = Field(description="The structure the run started from.")
+    structure: StructureOrMolecule = Field(description="The structure the run started from.")
     foundation_model: str
     foundation_sha256: str | None = None
     labeller: str
@@ -64,7 +64,9 @@ class FineTunedModelDoc(StructureMetadata):
     n_audits: int
     n_audits_within: int
     coverage: float | None = None
-    coverage_interval: tuple[float, float] | None = Field(None, description="95 %, Clopper-Pearson.")
+    coverage_interval: tuple[float, float] | None = Field(
+        None, description="95 %, Clopper-Pearson."
+    )
     calibration: CalibrationDoc
     interventions: ErrorStatistics = Field(default_factory=ErrorStatistics)
     audits: ErrorStatistics = Field(default_factory=ErrorStatistics)

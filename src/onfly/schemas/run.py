@@ -13,7 +13,9 @@ from onfly.schemas.label import LabelReason
 
 __all__ = ["CalibrationDoc", "PendingLabel", "RunDoc", "RunPhase"]
 
-RunPhase = Literal["initial", "segment", "label", "calibrate", "update", "publish", "done", "stopped"]
+RunPhase = Literal[
+    "initial", "segment", "label", "calibrate", "update", "publish", "done", "stopped"
+]
 
 
 class CalibrationDoc(BaseModel):
@@ -64,7 +66,9 @@ class RunDoc(StructureMetadata):
     calibration: CalibrationDoc
     pending: PendingLabel | None = None
     energy_offset: float | None = Field(None, description="E_foundation - E_DFT of label 0 (eV).")
-    input_hash: str | None = Field(None, description="Settings of label 0; later labels must agree.")
+    input_hash: str | None = Field(
+        None, description="Settings of label 0; later labels must agree."
+    )
 
     n_labels: int = 0
     n_interventions: int = 0

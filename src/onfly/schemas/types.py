@@ -1,0 +1,36 @@
+"""Field types and metadata that periodic and molecular structures share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from emmet.core.structure import StructureMetadata
+from pydantic import BeforeValidator, PlainSerializer
+from pymatgen.core import Molecule, Structure
+
+__all__ = ["StructureOrMolecule", "from_any_structure"]
+
+DocT = TypeVar("DocT", bound=StructureMetadata)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        cls = Molecule if value.get("@class") == "Molecule" else Structure
+        return cls.from_dict(value)
+    return value
+
+
+StructureOrMolecule = Annotated[
+    Structure | Molecule,
+    BeforeValidator(_decode),
+    PlainSerializer(lambda value: value.as_dict(), return_type=dict),
+]
+
+
+def from_any_structure(
+    cls: type[DocT], meta_structure: Structure | Molecule, **fields: Any
+) -> DocT:
+    """Build a document with the metadata of a structure or, without symmetry, of a molecule."""
+    if isinstance(meta_structure, Molecule):
+        return cls.from_composition(composition=meta_structure.composition, **fields)
+    return cls.from_structure(meta_structure=meta_structure, **fields)
