@@ -1,0 +1,1 @@
+"""What a run and its production trajectories say: errors, calibration, structure, transport."""

@@ -1,0 +1,250 @@
+"""How good predictions are, and how honest their standard deviations.
+
+All functions take plain arrays. Errors are predicted minus labelled; errors, standard deviations
+and thresholds share one unit (eV inside the package), and the log-likelihoods are densities in
+the inverse of that unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+__all__ = [
+    "IntervalLikelihood",
+    "ReliabilityCurve",
+    "auc_roc",
+    "binomial_interval",
+    "mae",
+    "mean_log_likelihood",
+    "mean_log_likelihood_student_t",
+    "mll_by_error_interval",
+    "reliability_curve",
+    "rmse",
+    "z_scores",
+]
+
+
+def _pair(errors: ArrayLike, std: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    e = np.asarray(errors, dtype=float).ravel()
+    s = np.asarray(std, dtype=float).ravel()
+    if s.size == 1 and e.size != 1:
+        s = np.full(e.shape, s[0])
+    if e.shape != s.shape:
+        raise ValueError(f"{e.size} errors but {s.size} standard deviations: give one for each")
+    if e.size == 0:
+        raise ValueError("no errors given")
+    if not np.isfinite(e).all():
+        raise ValueError("errors hold NaN or infinite values: leave out unlabelled samples")
+    if not (np.isfinite(s).all() and (s > 0).all()):
+        raise ValueError("standard deviations must be finite and positive")
+    return e, s
+
+
+def _errors(errors: ArrayLike) -> np.ndarray:
+    e = np.asarray(errors, dtype=float).ravel()
+    if e.size == 0:
+        raise ValueError("no errors given")
+    if not np.isfinite(e).all():
+        raise ValueError("errors hold NaN or infinite values: leave out unlabelled samples")
+    return e
+
+
+def rmse(errors: ArrayLike) -> float:
+    """Root of the mean squared error, over all components."""
+    return float(np.sqrt(np.mean(_errors(errors) ** 2)))
+
+
+def mae(errors: ArrayLike) -> float:
+    """Mean absolute error, over all components."""
+    return float(np.mean(np.abs(_errors(errors))))
+
+
+def z_scores(errors: ArrayLike, std: ArrayLike) -> np.ndarray:
+    """Errors in units of their own predicted standard deviation, shape (n,).
+
+    Of a calibrated Gaussian prediction they are standard normal.
+    """
+    e, s = _pair(errors, std)
+    return e / s
+
+
+def mean_log_likelihood(errors: ArrayLike, std: ArrayLike) -> float:
+    """Mean log density of the errors under N(0, std²), natural logarithm."""
+    e, s = _pair(errors, std)
+    return float(stats.norm.logpdf(e, scale=s).mean())
+
+
+def mean_log_likelihood_student_t(
+    errors: ArrayLike, scale: ArrayLike, degrees_of_freedom: float
+) -> float:
+    """Mean log density of the errors under a Student-t of the given scale.
+
+    The predictive distribution of the calibration is such a t, with ν = 2a + n and
+    scale σ·sqrt((b + M/2)/(a + n/2)).
+    """
+    e, s = _pair(errors, scale)
+    if not degrees_of_freedom > 0:
+        raise ValueError(f"degrees of freedom must be positive, not {degrees_of_freedom}")
+    return float(stats.t.logpdf(e, df=degrees_of_freedom, scale=s).mean())
+
+
+def auc_roc(errors: ArrayLike, std: ArrayLike, threshold: float) -> float:
+    """Area under the ROC curve of "std is large" as a detector of ``|error| > threshold``.
+
+    The probability that a sample beyond the threshold has a larger std than one within it, ties
+    counted as a half (the Mann-Whitney statistic). 0.5 is chance, 1 is perfect.
+
+    Returns
+    -------
+    float
+        NaN if all samples are on one side of the threshold: there is then nothing to detect.
+    """
+    e, s = _pair(errors, std)
+    bad = np.abs(e) > threshold
+    n_bad, n_good = int(bad.sum()), int((~bad).sum())
+    if n_bad == 0 or n_good == 0:
+        return float("nan")
+    ranks = stats.rankdata(s)
+    return float((ranks[bad].sum() - n_bad * (n_bad + 1) / 2) / (n_bad * n_good))
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """Nominal and observed coverage of central intervals.
+
+    Attributes
+    ----------
+    nominal
+        Probability that the prediction claims for its central interval, shape (k,).
+    observed
+        Fraction of the errors inside that interval, shape (k,).
+    low, high
+        Clopper-Pearson interval of ``observed``, shape (k,).
+    n
+        Number of errors.
+    """
+
+    nominal: np.ndarray
+    observed: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n: int
+
+    @property
+    def miscalibration_area(self) -> float:
+        """Mean distance of the curve from the diagonal: 0 is calibrated, 0.5 the worst."""
+        return float(np.trapezoid(np.abs(self.observed - self.nominal), self.nominal))
+
+
+def reliability_curve(
+    errors: ArrayLike,
+    scale: ArrayLike,
+    degrees_of_freedom: ArrayLike | None = None,
+    levels: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> ReliabilityCurve:
+    """Compare the claimed with the observed coverage of central intervals.
+
+    Parameters
+    ----------
+    errors, scale
+        Shape (n,): errors, and the std (Gaussian) or scale (Student-t) of each prediction.
+    degrees_of_freedom
+        None for Gaussian predictions; else one number, or one for each prediction.
+    levels
+        Nominal coverages; 0, 0.05, …, 1 unless given.
+    """
+    e, s = _pair(errors, scale)
+    nominal = np.linspace(0, 1, 21) if levels is None else np.asarray(levels, dtype=float)
+    if ((nominal < 0) | (nominal > 1)).any():
+        raise ValueError("levels are probabilities: give numbers from 0 to 1")
+    z = np.abs(e) / s
+    if degrees_of_freedom is None:
+        mass = 1 - 2 * stats.norm.sf(z)
+    else:
+        mass = 1 - 2 * stats.t.sf(z, df=np.broadcast_to(degrees_of_freedom, z.shape))
+    # an error is inside the central interval of level q when the mass nearer to 0 is at most q
+    inside = (mass[:, None] <= nominal[None, :]).sum(axis=0)
+    bounds = np.array([binomial_interval(int(k), e.size, confidence) for k in inside])
+    return ReliabilityCurve(nominal, inside / e.size, bounds[:, 0], bounds[:, 1], e.size)
+
+
+@dataclass(frozen=True)
+class IntervalLikelihood:
+    """Mean log-likelihood of the samples with ``low <= |error| < high``."""
+
+    low: float
+    high: float
+    n: int
+    mean: float
+    standard_error: float
+
+
+def mll_by_error_interval(
+    errors: ArrayLike,
+    scale: ArrayLike,
+    edges: ArrayLike,
+    degrees_of_freedom: float | None = None,
+) -> list[IntervalLikelihood]:
+    """Mean log-likelihood of the samples in intervals of their absolute error (figure 9).
+
+    A method that is over-confident on its worst predictions shows in the last intervals, where
+    an average over all samples hides it.
+
+    Parameters
+    ----------
+    edges
+        Increasing, shape (k + 1,); the last may be infinite. Samples outside are left out.
+    degrees_of_freedom
+        None for Gaussian predictions.
+
+    Returns
+    -------
+    list of IntervalLikelihood
+        One for each interval, with NaN as the mean of an empty one and as the standard error of
+        fewer than two samples.
+    """
+    e, s = _pair(errors, scale)
+    bounds = np.asarray(edges, dtype=float)
+    if bounds.ndim != 1 or bounds.size < 2 or not (np.diff(bounds) > 0).all():
+        raise ValueError("edges must be at least two increasing numbers")
+    if degrees_of_freedom is None:
+        log_density = stats.norm.logpdf(e, scale=s)
+    else:
+        log_density = stats.t.logpdf(e, df=degrees_of_freedom, scale=s)
+    result = []
+    for low, high in pairwise(bounds):
+        values = log_density[(np.abs(e) >= low) & (np.abs(e) < high)]
+        n = int(values.size)
+        result.append(
+            IntervalLikelihood(
+                low=float(low),
+                high=float(high),
+                n=n,
+                mean=float(values.mean()) if n else float("nan"),
+                standard_error=float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
+            )
+        )
+    return result
+
+
+def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of a probability, (0, 1) if nothing was tried.
+
+    Exact: it holds the true probability at least as often as ``confidence`` says, for any n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials is impossible")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(stats.beta.isf(tail, successes + 1, n - successes))
+    return low, high
