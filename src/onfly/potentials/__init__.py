@@ -2,5 +2,15 @@
 
 from onfly.potentials.base import Batch, Defaults, Params, Potential, Prediction
 from onfly.potentials.registry import load_foundation
+from onfly.potentials.stacked import EnsembleEvaluator, MemberPrediction
 
-__all__ = ["Batch", "Defaults", "Params", "Potential", "Prediction", "load_foundation"]
+__all__ = [
+    "Batch",
+    "Defaults",
+    "EnsembleEvaluator",
+    "MemberPrediction",
+    "Params",
+    "Potential",
+    "Prediction",
+    "load_foundation",
+]

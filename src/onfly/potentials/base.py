@@ -135,6 +135,20 @@ class Potential(ABC):
     def graph(self, atoms: Atoms) -> Any:
         """Build the graph (neighbour list) of one configuration, to be cached by the caller."""
 
+    def updated_graph(self, graph: Any | None, atoms: Atoms, skin: float = 0.5) -> Any:
+        """Return what ``graph(atoms)`` returns, reusing the neighbour search of a previous call.
+
+        Parameters
+        ----------
+        graph
+            Result of the previous call, or None.
+        atoms
+            New configuration.
+        skin
+            Margin in Å within which the search is reused, by families that can.
+        """
+        return self.graph(atoms)
+
     @abstractmethod
     def collate(self, graphs: Sequence[Any]) -> Batch:
         """Join graphs into one batch on the device."""

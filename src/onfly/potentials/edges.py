@@ -1,0 +1,253 @@
+"""Potentials whose energy is a sum over atoms of functions of the pair vectors.
+
+All message-passing potentials are of this form. Energies are differentiated by the vectors v_e
+from a centre i to its neighbour j, which gives the forces and the virial in one pass:
+F_i = Σ_e∈out(i) g_e − Σ_e∈in(i) g_e and dE/dε = Σ_e v_e ⊗ g_e, with g_e = dE/dv_e.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from onfly.potentials.base import Batch, Params, Potential, Prediction
+from onfly.potentials.neighbors import Candidates, Pairs, find_candidates, select_pairs
+
+__all__ = ["EdgeBatch", "EdgeGraph", "EdgePotential", "derivatives"]
+
+# Index tensors of a family are joined by shifting them: kind of index -> what is counted.
+Index = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EdgeGraph:
+    """Graph of one configuration, as tensors on the potential's device.
+
+    Parameters
+    ----------
+    species
+        Index of each atom's element in `Potential.elements`, shape (N,).
+    center, neighbor
+        Atom indices of each pair, shape (E,).
+    vectors
+        Pair vectors in Å, shape (E, 3), in the potential's precision.
+    volume
+        Å³, or NaN when not periodic in three dimensions.
+    index
+        Further index tensors of the family, by name.
+    candidates
+        Where the pairs were selected from.
+    """
+
+    species: Tensor
+    center: Tensor
+    neighbor: Tensor
+    vectors: Tensor
+    volume: float
+    index: Index = field(default_factory=dict)
+    candidates: Candidates | None = None
+
+
+@dataclass(frozen=True)
+class EdgeBatch:
+    """Joined graphs: as `EdgeGraph`, with `owner` the configuration of each pair, shape (E,)."""
+
+    species: Tensor
+    center: Tensor
+    neighbor: Tensor
+    vectors: Tensor
+    owner: Tensor
+    index: Index
+
+
+def derivatives(
+    gradient: Tensor, batch: Batch, *, forces: bool, stress: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Turn dE/dv of all pairs into forces and stress.
+
+    Parameters
+    ----------
+    gradient
+        dE/dv in eV/Å, shape (..., E, 3).
+    batch
+        Joined graphs.
+    forces, stress
+        Which of the two to return; the other is None.
+
+    Returns
+    -------
+    tuple
+        Forces of shape (..., N, 3) in eV/Å and stress of shape (..., B, 3, 3) in eV/Å³, NaN where
+        there is no volume.
+    """
+    data: EdgeBatch = batch.payload
+    lead = gradient.shape[:-2]
+    force = virial = None
+    if forces:
+        zero = gradient.new_zeros(*lead, len(batch.owner), 3)
+        force = zero.index_add(-2, data.center, gradient)
+        force = force.index_add(-2, data.neighbor, gradient, alpha=-1)
+    if stress:
+        outer = (data.vectors.unsqueeze(-1) * gradient.unsqueeze(-2)).flatten(-2)
+        if len(batch.n_atoms) == 1:
+            virial = outer.sum(-2, keepdim=True)
+        else:
+            zero = gradient.new_zeros(*lead, len(batch.n_atoms), 9)
+            virial = zero.index_add(-2, data.owner, outer)
+        virial = virial.unflatten(-1, (3, 3))
+        virial = 0.5 * (virial + virial.transpose(-1, -2))
+        virial = virial / batch.volume.to(gradient.dtype)[:, None, None]
+    return force, virial
+
+
+class EdgePotential(Potential):
+    """Base class: a family supplies `site_energies` and, if it needs any, more index tensors."""
+
+    # Further index tensors by name -> what they count ("atom", "edge", or a kind of the family's
+    # own, which it adds to `counts`).
+    index_kinds: Mapping[str, str] = MappingProxyType({})
+    can_stack: bool = True  # `site_energies` can be mapped over stacked parameters
+
+    @abstractmethod
+    def site_energies(
+        self, params: Params, vectors: Tensor, data: EdgeBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Return the energy of each atom (eV, shape (N,)) and its invariant features (N, F).
+
+        A pure function without in-place operations, so that `torch.func.vmap` can map it over
+        stacked parameters.
+        """
+
+    def site_reference(self, data: EdgeBatch) -> Tensor | None:
+        """Return energies of the isolated atoms (eV, float64, shape (N,)), or None."""
+        return None
+
+    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
+        """Return the further index arrays named in `index_kinds`."""
+        return {}
+
+    def counts(self, graph: EdgeGraph) -> dict[str, int]:
+        """Return by how much each kind of index is shifted behind this graph."""
+        return {"atom": len(graph.species), "edge": len(graph.center)}
+
+    def graph(self, atoms: Atoms) -> EdgeGraph:
+        """Build the graph of one configuration."""
+        return self._assemble(atoms, find_candidates(atoms, self.cutoff))
+
+    def updated_graph(self, graph: EdgeGraph | None, atoms: Atoms, skin: float = 0.5) -> EdgeGraph:
+        """Return what `graph(atoms)` returns, bit by bit, without a search where possible.
+
+        Parameters
+        ----------
+        graph
+            Result of the previous call, or None.
+        atoms
+            New configuration.
+        skin
+            Margin in Å; the list is searched again when an atom moved more than half of it, or
+            the cell changed.
+        """
+        old = None if graph is None else graph.candidates
+        if old is None or old.skin < skin or not old.valid_for(atoms):
+            old = find_candidates(atoms, self.cutoff, skin)
+        return self._assemble(atoms, old)
+
+    def _assemble(self, atoms: Atoms, candidates: Candidates) -> EdgeGraph:
+        pairs = select_pairs(candidates, atoms, self.cutoff)
+        index = {name: self._long(array) for name, array in self.indices(pairs).items()}
+        return EdgeGraph(
+            species=self._long(self._species(atoms)),
+            center=self._long(pairs.center),
+            neighbor=self._long(pairs.neighbor),
+            vectors=torch.as_tensor(pairs.vectors).to(self.device, self.dtype),
+            volume=float(atoms.get_volume()) if atoms.pbc.all() else float("nan"),
+            index=index,
+            candidates=candidates,
+        )
+
+    def _long(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.int64).to(self.device)
+
+    def _species(self, atoms: Atoms) -> np.ndarray:
+        place = {symbol: number for number, symbol in enumerate(self.elements)}
+        unknown = sorted(set(atoms.symbols) - set(place))
+        if unknown:
+            raise ValueError(
+                f"{self.name} was loaded without the element(s) {', '.join(unknown)}: load the "
+                "foundation model again with all elements of the system"
+            )
+        return np.array([place[symbol] for symbol in atoms.symbols], dtype=np.int64)
+
+    def collate(self, graphs: Sequence[EdgeGraph]) -> Batch:
+        """Join graphs into one batch."""
+        if not graphs:
+            raise ValueError("cannot join an empty list of graphs")
+        n_atoms = torch.tensor([len(g.species) for g in graphs], device=self.device)
+        n_edges = torch.tensor([len(g.center) for g in graphs], device=self.device)
+        volume = torch.tensor([g.volume for g in graphs], dtype=torch.float64, device=self.device)
+        shifts: list[dict[str, int]] = []
+        total: dict[str, int] = {}
+        for g in graphs:
+            shifts.append(dict(total))
+            for kind, count in self.counts(g).items():
+                total[kind] = total.get(kind, 0) + count
+
+        def join(kind: str, tensors: list[Tensor]) -> Tensor:
+            if len(tensors) == 1:
+                return tensors[0]
+            return torch.cat([t + s.get(kind, 0) for t, s in zip(tensors, shifts, strict=True)])
+
+        which = torch.arange(len(graphs), device=self.device)
+        data = EdgeBatch(
+            species=torch.cat([g.species for g in graphs]),
+            center=join("atom", [g.center for g in graphs]),
+            neighbor=join("atom", [g.neighbor for g in graphs]),
+            vectors=torch.cat([g.vectors for g in graphs]),
+            owner=torch.repeat_interleave(which, n_edges),
+            index={k: join(v, [g.index[k] for g in graphs]) for k, v in self.index_kinds.items()},
+        )
+        return Batch(n_atoms, torch.repeat_interleave(which, n_atoms), volume, data)
+
+    def total_energy(self, site: Tensor, batch: Batch) -> Tensor:
+        """Sum energies of atoms (..., N) and their references to float64 totals (..., B)."""
+        reference = self.site_reference(batch.payload)
+        site = site.double()
+        if reference is not None:
+            site = site + reference
+        if len(batch.n_atoms) == 1:
+            return site.sum(-1, keepdim=True)
+        zero = site.new_zeros(*site.shape[:-1], len(batch.n_atoms))
+        return zero.index_add(-1, batch.owner, site)
+
+    def evaluate(
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        training: bool = False,
+    ) -> Prediction:
+        """Evaluate energy, features and, by one reverse pass, forces and stress."""
+        data: EdgeBatch = batch.payload
+        derive = forces or stress
+        with torch.set_grad_enabled(training or derive):
+            vectors = data.vectors.detach().requires_grad_(derive)
+            site, features = self.site_energies(params, vectors, data)
+            energy = self.total_energy(site, batch)
+            force = tension = None
+            if derive:
+                (gradient,) = torch.autograd.grad(
+                    site.sum(), vectors, create_graph=training, materialize_grads=True
+                )
+                force, tension = derivatives(gradient, batch, forces=forces, stress=stress)
+        if training:
+            return Prediction(energy, force, tension, features)
+        return Prediction(energy.detach(), force, tension, features.detach())
