@@ -1,0 +1,118 @@
+"""Settings of the machine: where things are kept and what may be used.
+
+Settings of a run (threshold, temperature …) belong to its configuration, not here. Values come,
+from the weakest to the strongest, from the defaults, the settings file ``~/.onfly.yaml`` (or the
+file named by ``ONFLY_CONFIG_FILE``), environment variables ``ONFLY_<NAME>``, and arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["OnflySettings", "get_settings"]
+
+ENV_PREFIX = "ONFLY_"
+DEFAULT_CONFIG_FILE = "~/.onfly.yaml"
+
+
+class OnflySettings(BaseSettings):
+    """Settings of onfly on this machine.
+
+    Raises
+    ------
+    ValueError
+        If the settings file cannot be read or holds an unknown key; the message names the file,
+        the key and the keys there are.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", validate_default=True, case_sensitive=False
+    )
+
+    CONFIG_FILE: Path = Field(
+        Path(DEFAULT_CONFIG_FILE), description="YAML file with the keys below."
+    )
+    ARTIFACT_DIR: Path = Field(
+        Path("~/.onfly/artifacts"),
+        description="Files of the runs: labels, weights, MD states, trajectories, logs.",
+    )
+    STORE_DIR: Path = Field(
+        Path("~/.onfly/store"), description="Embedded store, used when no JOB_STORE is given."
+    )
+    JOB_STORE: dict[str, Any] | None = Field(
+        None,
+        description="Store of the jobs, in the format of jobflow's JOB_STORE (docs_store, "
+        "additional_stores with the one name `data`). None takes jobflow's own configured store, "
+        "and without one the embedded store.",
+    )
+    DEVICE: str = Field("cpu", description="Torch device, such as cpu or cuda:0.")
+    N_WORKERS: int | None = Field(
+        None, ge=1, description="Processes for ensemble members; None takes all usable cores."
+    )
+    KEEP_ENSEMBLES: int = Field(2, ge=1, description="Ensembles of a run kept on disk.")
+    MAX_DOC_MB: float = Field(
+        12.0, gt=0, le=16, description="Largest document in MB; MongoDB's own limit is 16."
+    )
+    OUTPUTS_COLLECTION: str = Field("outputs", description="Job outputs of the embedded store.")
+    BLOBS_COLLECTION: str = Field("blobs", description="Weights of the embedded store.")
+    MODELS_COLLECTION: str = Field("onfly_models", description="Published models.")
+    LABELS_COLLECTION: str = Field("onfly_labels", description="Labels of all runs.")
+    RUNS_COLLECTION: str = Field("onfly_runs", description="State of all runs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = values.get("CONFIG_FILE")
+        path = Path(given or DEFAULT_CONFIG_FILE).expanduser()
+        if not path.exists():
+            if given is not None:
+                raise ValueError(
+                    f"settings file {path} does not exist: create it, or unset "
+                    f"{ENV_PREFIX}CONFIG_FILE"
+                )
+            return values
+        return _read_file(path, set(cls.model_fields) - {"CONFIG_FILE"}) | values
+
+    @field_validator("CONFIG_FILE", "ARTIFACT_DIR", "STORE_DIR")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def n_workers(self) -> int:
+        """Number of worker processes: N_WORKERS, or the cores this process may use."""
+        if self.N_WORKERS is not None:
+            return self.N_WORKERS
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+
+def _read_file(path: Path, known: set[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"settings file {path} cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"settings file {path} must hold `KEY: value` lines, not {content!r}")
+    values = {str(key).upper(): value for key, value in content.items()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"settings file {path}: unknown key {', '.join(unknown)}; known keys are "
+            f"{', '.join(sorted(known))}"
+        )
+    return values
+
+
+def get_settings(**overrides: Any) -> OnflySettings:
+    """Read the settings afresh, so that changes of file and environment are seen."""
+    return OnflySettings(**overrides)
