@@ -1,0 +1,1 @@
+"""Molecular dynamics on the ensemble: a pure driver, ``step(state) -> (state, event)``."""

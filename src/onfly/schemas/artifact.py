@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,4 +29,6 @@ class EnsembleDoc(BaseModel):
     posterior: str = Field(description="Kind of posterior, such as sghmc or last_layer.")
     members: list[ArtifactRef] = Field(description="safetensors files of the members' parameters.")
     extra: ArtifactRef | None = Field(None, description="Tensors of the posterior besides members.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Of the posterior.")
+    strategy: str = Field("sequential", description="How the members are evaluated in MD.")
     n_labels: int = Field(0, description="Labels it was trained on.")

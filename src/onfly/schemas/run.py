@@ -40,6 +40,8 @@ class PendingLabel(BaseModel):
     reason: LabelReason
     md_step: int
     structure: ArtifactRef = Field(description="The configuration, as the MD state's npz file.")
+    attempt: int = Field(0, description="1 after a failure: asked again with a more careful SCF.")
+    detail: str | None = Field(None, description="What a guard found.")
     predicted_energy: float | None = Field(None, description="On the DFT scale (eV).")
     predicted_std: float | None = None
     probability: float | None = None
@@ -76,9 +78,11 @@ class RunDoc(StructureMetadata):
     n_audits_within: int = 0
     n_failures: int = 0
     last_label_step: int = 0
+    last_label_dir: str | None = Field(None, description="For a warm start of the next label.")
     last_intervention_step: int = 0
     audits_since_update: int = 0
     audits_within_since_update: int = 0
+    failures: list[str] = Field(default_factory=list, description="The last few, in words.")
     stop_reason: str | None = None
     model_id: str | None = None
     cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work.")
