@@ -1,0 +1,81 @@
+"""Small heads that predict the standard deviation of the forces of each atom.
+
+σ_F = σ_base · exp(MLP(invariant node features)), layers n_features-64-16-1 with SiLU (paper,
+section on the likelihood). Only the last layer starts at zero, so that σ_F starts at its base
+value; if all layers were zero, no gradient would ever reach the layers below the last bias.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu
+
+from onfly.potentials import Params
+
+__all__ = ["HEAD_PREFIX", "head_log_scale", "head_parameters", "is_head"]
+
+HEAD_PREFIX = "head."
+HIDDEN = (64, 16)
+# exp(±10) is far outside what a force uncertainty can be; beyond, float32 likelihoods overflow
+MAX_LOG_SCALE = 10.0
+
+
+def is_head(name: str) -> bool:
+    """Tell whether a parameter belongs to a head."""
+    return name.startswith(HEAD_PREFIX)
+
+
+def head_parameters(
+    n_features: int,
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Params:
+    """Return fresh head weights: small random numbers, the last layer zero.
+
+    Parameters
+    ----------
+    n_features
+        Number of invariant features of an atom.
+    generator
+        Source of the random numbers, on the CPU, so that all devices start alike.
+    """
+    widths = (n_features, *HIDDEN, 1)
+    params: Params = {}
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        weight = torch.zeros(n_out, n_in, dtype=dtype)
+        if layer < len(widths) - 2:
+            weight.normal_(generator=generator).mul_(0.5 * n_in**-0.5)
+        params[f"{HEAD_PREFIX}{layer}.weight"] = weight.to(device)
+        params[f"{HEAD_PREFIX}{layer}.bias"] = torch.zeros(n_out, dtype=dtype, device=device)
+    return params
+
+
+def head_log_scale(params: Params, features: Tensor) -> Tensor:
+    """Return log(σ_F/σ_base) of each atom.
+
+    Parameters
+    ----------
+    params
+        Parameters that hold those of the head.
+    features
+        Invariant node features, shape (N, F).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N,), within ±10.
+    """
+    hidden = features
+    last = len(HIDDEN)
+    for layer in range(last + 1):
+        hidden = linear(
+            hidden, params[f"{HEAD_PREFIX}{layer}.weight"], params[f"{HEAD_PREFIX}{layer}.bias"]
+        )
+        if layer < last:
+            hidden = silu(hidden)
+    return hidden.squeeze(-1).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
