@@ -1,0 +1,149 @@
+"""CHGNet 0.3.0 (PBE, PBE+U) and its r2SCAN version; the weights come with the ``chgnet`` wheel.
+
+The released networks give eV per atom and GPa; here, as everywhere, totals in eV and eV/Å³.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from onfly.potentials.base import Defaults, Params
+from onfly.potentials.chgnet_energy import (
+    ATOM_CUTOFF,
+    BOND_CUTOFF,
+    N_FEATURES,
+    chgnet_site_energies,
+)
+from onfly.potentials.edges import EdgeBatch, EdgeGraph, EdgePotential
+from onfly.potentials.neighbors import Pairs
+
+__all__ = ["CHGNetPotential", "load", "matches"]
+
+CHECKPOINTS = {
+    "chgnet-0.3.0": "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
+    "chgnet": "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
+    "chgnet-r2scan": "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
+}
+EMBEDDING = "atom_embedding.embedding.weight"
+REFERENCE = "composition_model.fc.weight"
+# Magnetic moments and the last angle layer do not enter the energy; the reference is fitted.
+NOT_SAMPLED = (REFERENCE, "site_wise.", "angle_layers.2.")
+
+
+def matches(name: str) -> bool:
+    """Say whether the name is one of the released networks'."""
+    return name in CHECKPOINTS
+
+
+def load(
+    name: str,
+    elements: Sequence[str] | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+    dtype: torch.dtype | None = None,
+) -> CHGNetPotential:
+    """Load a released network; float32 unless another precision is asked for.
+
+    Raises
+    ------
+    ImportError
+        If the package is not installed.
+    """
+    package = find_spec("chgnet")
+    if package is None or package.origin is None:
+        raise ImportError('CHGNet is not installed: pip install "onfly[chgnet]"')
+    path = Path(package.origin).parent / "pretrained" / CHECKPOINTS[name]
+    state = torch.load(path, map_location="cpu", weights_only=True)["model"]["state_dict"]
+    return CHGNetPotential(name, state, elements, device, dtype or torch.float32)
+
+
+class CHGNetPotential(EdgePotential):
+    """CHGNet with the embeddings of the elements kept; the others never receive a gradient."""
+
+    family = "chgnet"
+    cutoff = ATOM_CUTOFF
+    n_features = N_FEATURES
+    index_kinds: Mapping[str, str] = MappingProxyType(
+        {
+            "bond": "bond",
+            "pair": "edge",
+            "angle_atom": "atom",
+            "angle_pair_i": "edge",
+            "angle_pair_j": "edge",
+        }
+    )
+    defaults = Defaults(0.5, 1e-3, 1.5, 10.0, "not tuned for CHGNet: the paper's values for MACE")
+
+    def __init__(
+        self,
+        name: str,
+        state: Params,
+        elements: Sequence[str] | None,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.name, self.device, self.dtype = name, device, dtype
+        known = chemical_symbols[1 : 1 + len(state[EMBEDDING])]
+        self.elements = tuple(dict.fromkeys(elements)) if elements is not None else tuple(known)
+        unknown = sorted(set(self.elements) - set(known))
+        if unknown:
+            raise ValueError(f"CHGNet does not know the element(s) {', '.join(unknown)}")
+        rows = torch.tensor([known.index(symbol) for symbol in self.elements])
+        self._reference = state[REFERENCE][0, rows].double().to(device)
+        self.fixed = tuple(key for key in state if key.startswith(NOT_SAMPLED))
+        self._weights: Params = {
+            key: (tensor[rows] if key == EMBEDDING else tensor).to(device, dtype).clone()
+            for key, tensor in state.items()
+            if key not in self.fixed
+        }
+
+    def parameters(self) -> Params:
+        """Return fresh copies of the pretrained parameters."""
+        return {name: tensor.clone() for name, tensor in self._weights.items()}
+
+    def site_energies(
+        self, params: Params, vectors: Tensor, data: EdgeBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Evaluate `chgnet_site_energies`."""
+        return chgnet_site_energies(params, vectors, data)
+
+    def site_reference(self, data: EdgeBatch) -> Tensor:
+        """Return the fitted reference energies of the elements, which are not sampled."""
+        return self._reference[data.species]
+
+    def counts(self, graph: EdgeGraph) -> dict[str, int]:
+        """Count atoms, pairs and undirected bonds."""
+        return {**super().counts(graph), "bond": len(graph.index["pair"])}
+
+    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
+        """Number the undirected bonds, and list the angles between bonds shorter than 3 Å.
+
+        An angle is an ordered pair of different bonds that leave the same atom.
+        """
+        own = np.arange(len(pairs.center))
+        representative = np.minimum(own, pairs.reverse)
+        first = np.flatnonzero(representative == own)
+        bond = np.searchsorted(first, representative)
+        length = np.linalg.norm(pairs.vectors[representative], axis=1)
+        short = np.flatnonzero(length < BOND_CUTOFF)  # sorted by centre, as all pairs are
+        atom = pairs.center[short]
+        begin = np.searchsorted(atom, atom, side="left")
+        number = np.searchsorted(atom, atom, side="right") - begin
+        i = np.repeat(np.arange(len(short)), number)
+        j = np.arange(len(i)) - np.repeat(np.cumsum(number) - number, number) + begin[i]
+        keep = i != j
+        i, j = i[keep], j[keep]
+        return {
+            "bond": bond,
+            "pair": first,
+            "angle_atom": atom[i],
+            "angle_pair_i": short[i],
+            "angle_pair_j": short[j],
+        }
