@@ -1,0 +1,1 @@
+"""Labels: from any electronic-structure calculation to a checked document."""

@@ -1,0 +1,129 @@
+"""Labellers by short name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from jobflow import Maker
+
+from onfly.labels.ase import AseLabelMaker
+
+__all__ = ["label_maker", "preset_names"]
+
+
+@dataclass(frozen=True)
+class _AsePreset:
+    """A calculator with its keywords, and where it comes from."""
+
+    calculator: str
+    package: str
+    extra: str | None
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+
+def _pyscf(xc: str, basis: str, **keywords: Any) -> _AsePreset:
+    return _AsePreset(
+        "onfly.labels.pyscf_calculator.PySCF",
+        "pyscf",
+        "pyscf",
+        {"xc": xc, "basis": basis, "grid": 2} | keywords,
+    )
+
+
+_ASE_PRESETS: dict[str, _AsePreset] = {
+    "gfn1-xtb": _AsePreset(
+        "tblite.ase.TBLite", "tblite", "tblite", {"method": "GFN1-xTB", "verbosity": 0}
+    ),
+    "gfn2-xtb": _AsePreset(
+        "tblite.ase.TBLite", "tblite", "tblite", {"method": "GFN2-xTB", "verbosity": 0}
+    ),
+    "emt": _AsePreset("ase.calculators.emt.EMT", "ase", None),
+    # argon; smooth, since a cut-off jump of the energy has no force
+    "lj": _AsePreset(
+        "ase.calculators.lj.LennardJones",
+        "ase",
+        None,
+        {"sigma": 3.4, "epsilon": 0.0104, "rc": 8.5, "smooth": True},
+    ),
+    "pyscf-b3lyp": _pyscf("b3lyp", "def2-svp"),
+    "pyscf-b3lyp-tzvp": _pyscf("b3lyp", "def2-tzvp"),
+    "pyscf-pbe": _pyscf("pbe", "def2-svp"),
+    "gpaw-pbe": _AsePreset(
+        "gpaw.GPAW",
+        "gpaw",
+        "gpaw",
+        {
+            "mode": {"name": "pw", "ecut": 400},
+            "xc": "PBE",
+            "kpts": {"size": (2, 2, 2), "gamma": True},
+            "occupations": {"name": "fermi-dirac", "width": 0.05},
+            "symmetry": {"point_group": False},
+            "txt": "gpaw.txt",
+        },
+    ),
+}
+
+
+def preset_names() -> list[str]:
+    """Return the names that `label_maker` knows."""
+    return sorted(_ASE_PRESETS)
+
+
+def label_maker(name: str, **kwargs: Any) -> Maker:
+    """Return a maker of labels.
+
+    Parameters
+    ----------
+    name
+        A preset (see `preset_names`), or the dotted path of an atomate2 Maker class, such as
+        ``"atomate2.cp2k.jobs.core.StaticMaker"``.
+    **kwargs
+        Fields of the maker. For presets of ASE calculators, names that are no fields of
+        `AseLabelMaker` are keyword arguments of the calculator and override the preset's.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset or class.
+    ModuleNotFoundError
+        If the package of the labeller is not installed; the message names the extra.
+    """
+    if name in _ASE_PRESETS:
+        return _ase_maker(name, _ASE_PRESETS[name], kwargs)
+    if "." in name:
+        return _maker_class(name)(**kwargs)
+    raise ValueError(
+        f"unknown labeller {name!r}: use one of {', '.join(preset_names())}, or the dotted path "
+        "of an atomate2 Maker class"
+    )
+
+
+def _ase_maker(name: str, preset: _AsePreset, kwargs: dict[str, Any]) -> AseLabelMaker:
+    if importlib.util.find_spec(preset.package) is None:
+        raise ModuleNotFoundError(
+            f"the labeller {name!r} needs the package {preset.package!r}: "
+            f'pip install "onfly[{preset.extra}]"'
+        )
+    names = {f.name for f in fields(AseLabelMaker)}
+    own = {k: v for k, v in kwargs.items() if k in names}
+    keywords = preset.keywords | own.pop("calculator_kwargs", {})
+    keywords |= {k: v for k, v in kwargs.items() if k not in names}
+    own = {"name": f"{name} label", "calculator": preset.calculator} | own
+    return AseLabelMaker(**own, calculator_kwargs=keywords)
+
+
+def _maker_class(path: str) -> type[Maker]:
+    module, _, attribute = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the labeller {path!r} cannot be imported: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Maker)):
+        raise ValueError(
+            f"the labeller {path!r} is no Maker; ASE calculators go into "
+            "onfly.labels.ase.AseLabelMaker(calculator=...)"
+        )
+    return cls
