@@ -186,7 +186,15 @@ class RunWorkspace:
         """Read what `save_md_state` wrote."""
         return self.store.load_arrays(ref)
 
-    def save_ensemble(self, state: PosteriorState, generation: int, n_labels: int) -> EnsembleDoc:
+    def save_ensemble(
+        self,
+        state: PosteriorState,
+        generation: int,
+        n_labels: int,
+        *,
+        settings: dict[str, Any] | None = None,
+        strategy: str = "sequential",
+    ) -> EnsembleDoc:
         """Write a posterior: one file per member, and one for its other tensors."""
         folder = f"{RUNS}/{self.run_id}/ensembles"
         return EnsembleDoc(
@@ -194,6 +202,8 @@ class RunWorkspace:
             posterior=state.kind,
             members=[self.store.save_tensors(member, folder) for member in state.members],
             extra=self.store.save_tensors(state.extra, folder) if state.extra else None,
+            settings=settings or {},
+            strategy=strategy,
             n_labels=n_labels,
         )
 

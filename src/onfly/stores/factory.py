@@ -1,0 +1,118 @@
+"""The stores of this machine, by its settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from jobflow import JobStore
+from maggma.core import Store
+from maggma.stores import MongoStore
+
+from onfly.settings import OnflySettings, get_settings
+from onfly.stores.blobs import EmbeddedBlobStore
+from onfly.stores.embedded import EmbeddedStore
+
+__all__ = ["DATA_STORE", "collection", "embedded_job_store", "job_store", "sibling"]
+
+DATA_STORE = "data"
+
+
+def job_store(settings: OnflySettings | None = None) -> JobStore:
+    """Return the job store: ours if configured, else jobflow's if configured, else the embedded.
+
+    Raises
+    ------
+    ValueError
+        If the configured store cannot be built, or has no additional store named ``data``.
+    """
+    settings = settings or get_settings()
+    store: JobStore
+    if settings.JOB_STORE is not None:
+        store, source = _from_spec(settings.JOB_STORE), "JOB_STORE of the onfly settings"
+    elif (configured := _jobflow_store()) is not None:
+        store, source = configured
+    else:
+        return embedded_job_store(settings.STORE_DIR, settings)
+    if DATA_STORE not in store.additional_stores:  # type: ignore[has-type]
+        raise ValueError(
+            f"{source} has no additional store named `{DATA_STORE}`, where weights go: add one "
+            "under additional_stores, such as a GridFSStore"
+        )
+    return store
+
+
+def embedded_job_store(path: str | Path, settings: OnflySettings | None = None) -> JobStore:
+    """Return the embedded job store in a folder."""
+    settings = settings or get_settings()
+    return JobStore(
+        EmbeddedStore(path, settings.OUTPUTS_COLLECTION),
+        additional_stores={DATA_STORE: EmbeddedBlobStore(path, settings.BLOBS_COLLECTION)},
+    )
+
+
+def collection(
+    name: str,
+    settings: OnflySettings | None = None,
+    *,
+    key: str,
+    store: JobStore | None = None,
+) -> Store:
+    """Return a collection that lies next to the documents of the job store.
+
+    Parameters
+    ----------
+    name
+        Name of the collection, such as ``settings.MODELS_COLLECTION``.
+    settings
+        Settings; read when None.
+    key
+        Field that identifies a document.
+    store
+        Job store next to which it lies; None takes that of the settings.
+    """
+    store = store or job_store(settings)
+    return sibling(store.docs_store, name, key)
+
+
+def sibling(docs_store: Store, name: str, key: str) -> Store:
+    """Return a store like another one, of the same database, with another collection.
+
+    Raises
+    ------
+    ValueError
+        If the kind of store has no collections.
+    """
+    spec = docs_store.as_dict()
+    if not isinstance(docs_store, MongoStore) or "collection_name" not in spec:
+        raise ValueError(
+            f"no collection {name} can be kept next to {type(docs_store).__name__}: the docs_store "
+            "must be a MongoStore or the embedded store"
+        )
+    spec.update(collection_name=name, key=key)
+    return cast("Store", type(docs_store).from_dict(spec))
+
+
+def _from_spec(spec: dict) -> JobStore:
+    if spec.get("@class") == "JobStore":
+        return cast("JobStore", JobStore.from_dict(spec))
+    try:
+        return JobStore.from_dict_spec(spec)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"JOB_STORE cannot be built ({type(error).__name__}: {error}). It needs docs_store and "
+            "additional_stores, each with `type` (a maggma store, EmbeddedStore or "
+            "EmbeddedBlobStore) and that store's arguments."
+        ) from error
+
+
+def _jobflow_store() -> tuple[JobStore, str] | None:
+    """Return the store of the user's jobflow configuration, and where it is, or None."""
+    from jobflow.settings import JobflowSettings
+
+    path = Path(os.environ.get("JOBFLOW_CONFIG_FILE", "~/.jobflow.yaml")).expanduser()
+    configured = JobflowSettings(CONFIG_FILE=str(path))  # type: ignore[call-arg]
+    if "JOB_STORE" not in configured.model_fields_set:
+        return None  # jobflow's default keeps everything in memory
+    return configured.JOB_STORE, f"JOB_STORE of jobflow ({path})"
