@@ -1,17 +1,40 @@
 """Bayesian fine-tuning: prior, likelihood, sampler, ensemble and calibration."""
 
 from onfly.bayes.calibration import Calibration
+from onfly.bayes.chain import ChainDivergedError, ChainTrace, run_cycle
+from onfly.bayes.ensemble import energy_moments, force_moments
+from onfly.bayes.heads import head_log_scale, head_parameters
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.minibatch import PrioritySampler
+from onfly.bayes.parallel import ChainPool
+from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.schedules import CyclicSchedule
 from onfly.bayes.sghmc import SGHMCState
+from onfly.bayes.sghmc_posterior import SGHMCPosterior
+from onfly.bayes.target import PotentialTarget, Target, potential_target
 
 __all__ = [
     "Calibration",
+    "ChainDivergedError",
+    "ChainPool",
+    "ChainTrace",
     "CyclicSchedule",
     "GaussianPrior",
     "LikelihoodScales",
+    "Posterior",
+    "PosteriorState",
+    "PotentialTarget",
     "PrioritySampler",
+    "SGHMCPosterior",
     "SGHMCState",
+    "Target",
+    "UpdateInfo",
+    "energy_moments",
+    "force_moments",
+    "head_log_scale",
+    "head_parameters",
+    "posterior_from_dict",
+    "potential_target",
+    "run_cycle",
 ]

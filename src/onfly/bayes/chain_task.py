@@ -1,0 +1,231 @@
+"""One chain of an update as a task of its own: seeded, cached on disk, the same in any process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+from onfly.bayes.chain import run_cycle
+from onfly.bayes.minibatch import PrioritySampler
+from onfly.bayes.prior import GaussianPrior
+from onfly.bayes.schedules import CyclicSchedule
+from onfly.bayes.target import Target
+from onfly.potentials import Params
+from onfly.seeds import torch_stream
+
+__all__ = ["ChainResult", "ChainSettings", "ChainTask", "run_chain", "single_thread"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """Settings of a cycle; None takes the default of the target's potential."""
+
+    n_steps: int = 2000
+    batch_size: int = 5
+    step_size: float | None = None
+    prior_std: float | None = None
+    head_std: float | None = None
+    friction: float = 0.1
+    beta: float = 0.999
+    eps: float = 1e-4
+    burn_in: float = 0.2
+    ramp: float = 0.05
+    stability: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("step_size", "prior_std", "head_std", "eps", "stability"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0.0):
+                raise ValueError(f"{name} must be finite and positive, got {value!r}")
+        if not 0.0 < self.friction <= 1.0 or not 0.0 <= self.beta < 1.0:
+            raise ValueError(
+                f"friction={self.friction!r} must be in (0, 1] and beta={self.beta!r} in [0, 1)"
+            )
+        if not (0.0 <= self.burn_in <= 1.0 and 0.0 <= self.ramp <= 1.0):
+            raise ValueError(f"burn_in={self.burn_in} and ramp={self.ramp} must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ChainTask:
+    """What one chain does in one update.
+
+    Parameters
+    ----------
+    settings
+        Settings of the cycle.
+    start
+        Parameters the chain starts from, as the bytes of a safetensors file.
+    seed_key, chain, generation
+        Key of the random streams.
+    n_new
+        Number of newest labels.
+    cache_dir
+        Where the result is kept, so that a killed update does not repeat it; None for nowhere.
+    """
+
+    settings: ChainSettings
+    start: bytes
+    seed_key: tuple[str | int, ...]
+    chain: int
+    generation: int
+    n_new: int = 1
+    cache_dir: str | None = None
+
+    def key(self, target: Target) -> str:
+        """Return a hash of all that the result depends on."""
+        content = [list(self.seed_key), self.chain, self.generation, self.n_new]
+        text = json.dumps([content, asdict(self.settings), target.fingerprint()])
+        return hashlib.sha256(text.encode() + self.start).hexdigest()
+
+
+@dataclass(frozen=True)
+class ChainResult:
+    """The sample at the end of the cycle, as the bytes of a safetensors file, and its record."""
+
+    chain: int
+    sample: bytes
+    trace: dict[str, Any]
+    cpu_seconds: float
+    reused: bool = False
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Use one torch thread: several lose on busy machines, and results depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def to_bytes(params: Params, metadata: dict[str, str] | None = None) -> bytes:
+    """Write parameters as the bytes of a safetensors file."""
+    return save({k: v.detach().cpu().contiguous() for k, v in params.items()}, metadata)
+
+
+def from_bytes(data: bytes, like: Params) -> Params:
+    """Read parameters back onto the devices of `like`, which must name the same tensors."""
+    params = load(data)
+    if params.keys() != like.keys():
+        raise ValueError(f"parameters differ in names: {sorted(params.keys() ^ like.keys())}")
+    return {name: params[name].to(device=value.device) for name, value in like.items()}
+
+
+def run_chain(
+    target: Target, task: ChainTask, on_progress: Callable[[int, int], None] | None = None
+) -> ChainResult:
+    """Run one chain, or read its result if it was finished before.
+
+    Parameters
+    ----------
+    target
+        Labels and model.
+    task
+        What to do.
+    on_progress
+        See `onfly.bayes.chain.run_cycle`.
+
+    Raises
+    ------
+    ChainDivergedError
+        If the chain diverges.
+    ValueError
+        If no step size or prior std is given and the target has no defaults.
+    """
+    path = None
+    if task.cache_dir is not None:
+        name = f"chain-{task.generation}-{task.chain}-{task.key(target)[:16]}.safetensors"
+        path = Path(task.cache_dir) / name
+        if (found := _read(path, task.chain)) is not None:
+            return found
+    start_time = time.process_time()
+    with single_thread():
+        sample, trace = _run(target, task, on_progress)
+    cpu = time.process_time() - start_time
+    metadata = {"trace": json.dumps(trace), "cpu_seconds": repr(cpu)}
+    data = to_bytes(sample, metadata)
+    if path is not None:
+        _write(path, data)
+    return ChainResult(task.chain, data, trace, cpu)
+
+
+def resolve(settings: ChainSettings, target: Target) -> tuple[float, float]:
+    """Return step size and prior std, from the target's defaults where they are not set."""
+    step_size, prior_std, defaults = settings.step_size, settings.prior_std, target.defaults
+    if (step_size is None or prior_std is None) and defaults is None:
+        raise ValueError("the target has no defaults: set step_size and prior_std")
+    if step_size is None:
+        step_size = defaults.step_size  # type: ignore[union-attr]
+    if prior_std is None:
+        prior_std = defaults.prior_std  # type: ignore[union-attr]
+    return step_size, prior_std
+
+
+def _run(
+    target: Target, task: ChainTask, on_progress: Callable[[int, int], None] | None
+) -> tuple[Params, dict[str, Any]]:
+    settings = task.settings
+    step_size, prior_std = resolve(settings, target)
+    reference = target.reference()
+    prior = GaussianPrior.around(
+        reference, prior_std, scale=target.prior_scale(), head_std=settings.head_std
+    )
+    device = next(iter(reference.values())).device
+    sample, trace = run_cycle(
+        target,
+        prior,
+        from_bytes(task.start, reference),
+        CyclicSchedule(settings.n_steps, step_size, settings.burn_in, settings.ramp),
+        PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
+        torch_stream(*task.seed_key, "noise", task.chain, task.generation, device=device),
+        sampler_generator=torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),
+        friction=settings.friction,
+        beta=settings.beta,
+        eps=settings.eps,
+        stability=settings.stability,
+        on_progress=on_progress,
+    )
+    return sample, trace.as_dict()
+
+
+def _read(path: Path, chain: int) -> ChainResult | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        trace, cpu = json.loads(metadata["trace"]), float(metadata["cpu_seconds"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        logger.warning("%s is not a finished chain (%s): it is run again", path, error)
+        return None
+    return ChainResult(chain, path.read_bytes(), trace, cpu, reused=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

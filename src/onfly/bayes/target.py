@@ -1,0 +1,224 @@
+"""What a chain samples: the mean log-likelihood of minibatches, and its gradient."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from onfly.bayes.heads import head_log_scale, head_parameters
+from onfly.bayes.likelihood import LabelBatch, LikelihoodScales, log_likelihood
+from onfly.potentials import Batch, Defaults, Params, Potential, load_foundation
+
+__all__ = ["PotentialTarget", "Target", "potential_target"]
+
+
+class Target(Protocol):
+    """Labels and a model, as far as a sampler has to know them.
+
+    Attributes
+    ----------
+    n_data
+        Number of labels N.
+    defaults
+        Settings of the method for the model, or None.
+    """
+
+    n_data: int
+    defaults: Defaults | None
+
+    def reference(self) -> Params:
+        """Return fresh copies of the parameters at the prior mean (those of heads are ignored)."""
+
+    def prior_scale(self) -> dict[str, float]:
+        """Return factors on σ_TL for some of the parameters."""
+
+    def value_and_grad(
+        self, params: Params, indices: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+        """Return the weighted sum of log-likelihoods and its gradient.
+
+        Parameters
+        ----------
+        params
+            All parameters by name.
+        indices, weights
+            From `PrioritySampler.draw`, on the CPU.
+        """
+
+    def fingerprint(self) -> str:
+        """Return a hash of the labels."""
+
+
+class PotentialTarget:
+    """Labels of a foundation potential with its heads.
+
+    Parameters
+    ----------
+    potential
+        The foundation potential.
+    graphs
+        ``potential.graph(atoms)`` of each label.
+    energies
+        Energies on the scale of the foundation (offset added), eV, shape (N,).
+    forces
+        Forces of each label, eV/Å, shapes (n_atoms, 3).
+    stresses
+        Stress of each label, eV/Å³, tension positive, shape (3, 3); None where there is none.
+    scales
+        Standard deviations of the likelihood.
+    cache_size
+        Collated minibatches to keep on the device.
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length, or a label is not finite or has the wrong shape.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        graphs: Sequence[Any],
+        energies: Sequence[float],
+        forces: Sequence[np.ndarray],
+        stresses: Sequence[np.ndarray | None] | None,
+        scales: LikelihoodScales,
+        *,
+        cache_size: int = 64,
+    ) -> None:
+        n = len(graphs)
+        stresses = [None] * n if stresses is None else list(stresses)
+        if n == 0 or not n == len(energies) == len(forces) == len(stresses):
+            raise ValueError(
+                f"need as many energies, forces and stresses as graphs, and at least one: got {n} "
+                f"graphs, {len(energies)} energies, {len(forces)} forces, {len(stresses)} stresses"
+            )
+        self.potential, self.scales, self.graphs = potential, scales, list(graphs)
+        self.n_data, self.defaults = n, potential.defaults
+        self.cache_size = cache_size
+        self._energies = [float(energy) for energy in energies]
+        self._forces = [np.array(force, dtype=float) for force in forces]
+        self._stresses = [None if s is None else np.array(s, dtype=float) for s in stresses]
+        self._check()
+        self._cache: OrderedDict[tuple[int, ...], tuple[Batch, LabelBatch]] = OrderedDict()
+
+    def _check(self) -> None:
+        for i, (energy, force, stress) in enumerate(
+            zip(self._energies, self._forces, self._stresses, strict=True)
+        ):
+            if force.ndim != 2 or force.shape[1] != 3:
+                raise ValueError(f"forces of label {i} have shape {force.shape}, not (n_atoms, 3)")
+            if stress is not None and stress.shape != (3, 3):
+                raise ValueError(f"stress of label {i} has shape {stress.shape}, not (3, 3)")
+            finite = math.isfinite(energy) and np.isfinite(force).all()
+            if not finite or not (stress is None or np.isfinite(stress).all()):
+                raise ValueError(f"label {i} is not finite and must not enter a data set")
+
+    def reference(self) -> Params:
+        """Return the pretrained parameters, and zeros for those of the head."""
+        params = self.potential.parameters()
+        dtype, device = self.potential.dtype, self.potential.device
+        head = head_parameters(
+            self.potential.n_features, torch.Generator(), dtype=dtype, device=device
+        )
+        return params | {name: torch.zeros_like(value) for name, value in head.items()}
+
+    def prior_scale(self) -> dict[str, float]:
+        """Return the potential's factors on σ_TL."""
+        return self.potential.prior_scale()
+
+    def fingerprint(self) -> str:
+        """Return a hash of the labelled energies, forces and stresses."""
+        digest = hashlib.sha256(repr((self.scales, self._energies)).encode())
+        for force, stress in zip(self._forces, self._stresses, strict=True):
+            digest.update(force.tobytes() + (b"" if stress is None else stress.tobytes()))
+        return digest.hexdigest()
+
+    def batch(self, indices: Sequence[int]) -> tuple[Batch, LabelBatch]:
+        """Return some labels as one batch, from the cache if they were used together lately."""
+        key = tuple(indices)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        options = {"dtype": self.potential.dtype, "device": self.potential.device}
+        stress = has_stress = None
+        mask = [self._stresses[i] is not None for i in key]
+        if any(mask) and self.potential.supports_stress:
+            chosen = [self._stresses[i] for i in key]
+            full = [np.zeros((3, 3)) if s is None else s for s in chosen]
+            stress = torch.tensor(np.stack(full), **options)  # type: ignore[arg-type]
+            has_stress = torch.tensor(mask, device=self.potential.device)
+        batch = self.potential.collate([self.graphs[i] for i in key])
+        labels = LabelBatch(
+            energy=torch.tensor([self._energies[i] for i in key], **options),  # type: ignore[arg-type]
+            forces=torch.tensor(np.concatenate([self._forces[i] for i in key]), **options),  # type: ignore[arg-type]
+            stress=stress,
+            has_stress=has_stress,
+        )
+        if labels.forces.shape[0] != batch.owner.shape[0]:
+            raise ValueError(
+                f"labels {list(key)} have {labels.forces.shape[0]} atoms, their graphs have "
+                f"{batch.owner.shape[0]}"
+            )
+        self._cache[key] = (batch, labels)
+        while len(self._cache) > self.cache_size:
+            self._cache.popitem(last=False)
+        return batch, labels
+
+    def log_likelihood(self, params: Params, indices: Sequence[int]) -> Tensor:
+        """Return the log-likelihood of some labels, differentiable, shape (B,)."""
+        batch, labels = self.batch(indices)
+        prediction = self.potential.evaluate(
+            params, batch, forces=True, stress=labels.stress is not None, training=True
+        )
+        log_scale = head_log_scale(params, prediction.features)
+        return log_likelihood(prediction, labels, log_scale, batch.owner, self.scales)
+
+    def value_and_grad(
+        self, params: Params, indices: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+        """Return the weighted sum of log-likelihoods and its gradient; no host synchronisation."""
+        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        values = self.log_likelihood(leaves, indices.tolist())
+        total = (weights.to(values, non_blocking=True) * values).sum()
+        grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        return total.detach(), dict(zip(leaves, grads, strict=True))
+
+
+@lru_cache(maxsize=1)
+def _potential(
+    name: str, elements: tuple[str, ...] | None, device: str, dtype: torch.dtype | None
+) -> Potential:
+    return load_foundation(name, elements=elements, device=device, dtype=dtype)
+
+
+def potential_target(
+    name: str,
+    atoms: Sequence[Atoms],
+    energies: Sequence[float],
+    forces: Sequence[np.ndarray],
+    stresses: Sequence[np.ndarray | None] | None,
+    scales: LikelihoodScales,
+    *,
+    elements: tuple[str, ...] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> PotentialTarget:
+    """Load a foundation potential, once per process, and build the target of some labels.
+
+    ``functools.partial(potential_target, "chgnet-0.3.0", atoms, energies, ...)`` is a target
+    factory that can be sent to worker processes. For the parameters see `load_foundation` and
+    `PotentialTarget`.
+    """
+    potential = _potential(name, elements, device, dtype)
+    graphs = [potential.graph(a) for a in atoms]
+    return PotentialTarget(potential, graphs, energies, forces, stresses, scales)

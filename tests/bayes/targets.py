@@ -1,0 +1,164 @@
+"""Targets with known posteriors, and a small pair potential with trainable weights."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from torch import Tensor
+
+from onfly.bayes import LikelihoodScales, PotentialTarget
+from onfly.potentials import Batch, Defaults, Params, Potential, Prediction
+
+DEFAULTS = Defaults(prior_std=0.5, step_size=1e-3, shape=1.5, rate=10.0, source="test")
+
+
+class PairPotential(Potential):
+    """E = Σ_i w₂ · tanh(W₁ · Σ_j radial basis(r_ij)): smooth, float64, with stress."""
+
+    name, family, elements = "pair", "pair", ("Ar",)
+    n_features, cutoff, defaults = 6, 4.0, DEFAULTS
+    device, dtype = torch.device("cpu"), torch.float64
+    centres = torch.linspace(0.8, 3.6, 5, dtype=torch.float64)
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(11)
+        options = {"generator": generator, "dtype": torch.float64}
+        self._weights = {
+            "w1": torch.randn(6, 5, **options) * 0.5,
+            "w2": torch.randn(6, **options) * 0.5,
+            "bias": torch.zeros(1, dtype=torch.float64),
+            "unused": torch.ones(3, dtype=torch.float64),
+        }
+
+    def parameters(self) -> Params:
+        return {name: value.clone() for name, value in self._weights.items()}
+
+    def graph(self, atoms: Atoms):
+        i, j, shift = neighbor_list("ijS", atoms, self.cutoff)
+        volume = atoms.cell.volume if atoms.pbc.any() else np.nan
+        return {
+            "positions": torch.tensor(atoms.positions),
+            "cell": torch.tensor(np.array(atoms.cell)),
+            "edges": torch.tensor(np.stack([i, j])),
+            "shift": torch.tensor(shift, dtype=torch.float64),
+            "volume": volume,
+        }
+
+    def collate(self, graphs) -> Batch:
+        n_atoms = torch.tensor([len(g["positions"]) for g in graphs])
+        start = torch.cumsum(n_atoms, 0) - n_atoms
+        owner = torch.repeat_interleave(torch.arange(len(graphs)), n_atoms)
+        payload = {
+            "positions": torch.cat([g["positions"] for g in graphs]),
+            "edges": torch.cat([g["edges"] + s for g, s in zip(graphs, start)], dim=1),
+            "offset": torch.cat([g["shift"] @ g["cell"] for g in graphs]),
+        }
+        volume = torch.tensor([g["volume"] for g in graphs], dtype=torch.float64)
+        return Batch(n_atoms, owner, volume, payload)
+
+    def evaluate(self, params, batch, *, forces=True, stress=False, training=False):
+        n = len(batch.n_atoms)
+        positions = batch.payload["positions"].clone().requires_grad_(forces)
+        strain = torch.zeros(n, 3, 3, dtype=torch.float64, requires_grad=stress)
+        i, j = batch.payload["edges"]
+        vectors = positions[j] + batch.payload["offset"] - positions[i]
+        vectors = vectors + torch.einsum("eij,ej->ei", strain[batch.owner[i]], vectors)
+        r = vectors.norm(dim=-1, keepdim=True)
+        envelope = 0.5 * (1 + torch.cos(torch.pi * r / self.cutoff))
+        basis = envelope * torch.exp(-2.0 * (r - self.centres) ** 2)
+        density = torch.zeros(len(batch.owner), 5, dtype=torch.float64).index_add(0, i, basis)
+        features = torch.tanh(density @ params["w1"].T)
+        atomic = features @ params["w2"] + params["bias"]
+        energy = torch.zeros(n, dtype=torch.float64).index_add(0, batch.owner, atomic)
+        force = virial = None
+        if forces:
+            inputs = [positions, strain] if stress else [positions]
+            grads = torch.autograd.grad(energy.sum(), inputs, create_graph=training)
+            force = -grads[0]
+            virial = grads[1] / batch.volume[:, None, None] if stress else None
+        return Prediction(energy, force, virial, features)
+
+
+def argon(seed: int, n: int = 4, pbc: bool = True) -> Atoms:
+    rng = np.random.default_rng(seed)
+    atoms = Atoms("Ar" * n, positions=rng.uniform(0, 4.5, (n, 3)), cell=[5.0] * 3, pbc=pbc)
+    return atoms
+
+
+def pair_target(n_labels: int, noise_seed: int = 0, energy_std: float = 0.01, copies: int = 1):
+    """Labels by the pair potential with other weights; picklable through functools.partial."""
+    potential = PairPotential()
+    teacher = potential.parameters()
+    generator = torch.Generator().manual_seed(noise_seed)
+    for name in ("w1", "w2"):
+        noise = torch.randn(teacher[name].shape, generator=generator, dtype=torch.float64)
+        teacher[name] = teacher[name] + 0.1 * noise
+    atoms = [argon(s) for s in range(n_labels)] * copies
+    graphs = [potential.graph(a) for a in atoms]
+    labels = [potential.evaluate(teacher, potential.collate([g]), stress=True) for g in graphs]
+    return PotentialTarget(
+        potential,
+        graphs,
+        [float(label.energy) for label in labels],
+        [label.forces.detach().numpy() for label in labels],
+        [label.stress[0].detach().numpy() for label in labels],
+        LikelihoodScales(energy_std, force_std_base=0.02, stress_std=0.01),
+    )
+
+
+class LinearGaussianTarget:
+    """y = X θ + noise with known noise std, in many independent copies that are sampled at once.
+
+    With X the identity and one datum it is a correlated or plain Gaussian.
+
+    Parameters
+    ----------
+    x
+        Shape (N, D).
+    y
+        Shape (N,).
+    noise_std
+        Scalar.
+    n_copies
+        Copies of θ: the parameter has shape (n_copies, D).
+    """
+
+    defaults = DEFAULTS
+
+    def __init__(self, x: Tensor, y: Tensor, noise_std: float, n_copies: int) -> None:
+        self.x, self.y, self.noise_std, self.n_copies = x, y, noise_std, n_copies
+        self.n_data = len(y)
+
+    def reference(self) -> Params:
+        return {"theta": torch.zeros(self.n_copies, self.x.shape[1], dtype=self.x.dtype)}
+
+    def prior_scale(self) -> dict[str, float]:
+        return {}
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.x.numpy().tobytes() + self.y.numpy().tobytes()).hexdigest()
+
+    def value_and_grad(self, params, indices, weights):
+        x = self.x[indices]
+        residual = self.y[indices] - params["theta"] @ x.T
+        weighted = residual * weights.to(x)
+        value = -0.5 * (weighted * residual).sum(-1).mean() / self.noise_std**2
+        return value, {"theta": weighted @ x / self.noise_std**2}
+
+    def posterior(self, prior_std: float) -> tuple[Tensor, Tensor]:
+        """Exact mean and covariance."""
+        d = self.x.shape[1]
+        precision = self.x.T @ self.x / self.noise_std**2 + torch.eye(d).to(self.x) / prior_std**2
+        covariance = torch.linalg.inv(precision)
+        return covariance @ self.x.T @ self.y / self.noise_std**2, covariance
+
+
+def linear_target(n_copies: int = 4) -> LinearGaussianTarget:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
+    return LinearGaussianTarget(x, y, 0.5, n_copies)
