@@ -12,6 +12,8 @@ loops over graphs in Python, and spends most of a small system's time starting o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm, linear, silu
@@ -51,7 +53,7 @@ def _angular(cosine: Tensor, frequencies: Tensor) -> Tensor:
     return torch.cat([constant, torch.sin(phase), torch.cos(phase)], dim=1) * torch.pi**-0.5
 
 
-def _gated(params: Params, name: str, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+def _gated(params: Params, name: str, parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
     """Apply a gated perceptron to joined features, some of them gathered by an index.
 
     Branch 0 is the core, branch 1 the gate, in all tensors of shape (2, rows, width).

@@ -1,0 +1,148 @@
+"""Import of mace, and reading of its model files.
+
+MACE's model files are pickled modules, and unpickling runs code. Only two kinds are read: files
+that the user names, and checkpoints that mace itself downloads from its authors' releases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["checkpoint_path", "import_mace", "read_checkpoint", "scatter_sum"]
+
+_log = logging.getLogger(__name__)
+UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+# onfly's prefix -> mace's functions; longest prefix first.
+PREFIXES = ("mace-mpa-", "mace-mp-", "mace-off-")
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo mace's switching off of torch's protection against unpickling."""
+    before = os.environ.get(UNSAFE_SWITCH)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(UNSAFE_SWITCH, None)
+        else:
+            os.environ[UNSAFE_SWITCH] = before
+
+
+def scatter_sum(
+    src: torch.Tensor,
+    index: torch.Tensor,
+    dim: int = -1,
+    out: torch.Tensor | None = None,
+    dim_size: int | None = None,
+    reduce: str = "sum",
+) -> torch.Tensor:
+    """Sum rows by index: what mace's function of this name does, without in-place operations.
+
+    Only so can `torch.func.vmap` map a model over stacked parameters.
+    """
+    if out is not None or reduce != "sum" or dim_size is None:
+        raise NotImplementedError("sum into a new tensor of given size only")
+    shape = list(src.shape)
+    shape[dim] = dim_size
+    return src.new_zeros(shape).index_add(dim, index, src)
+
+
+def import_mace() -> Any:
+    """Import mace and return `mace.modules`.
+
+    The process's environment is left as it was: mace allows torch to unpickle anything from
+    anywhere, for the whole process.
+
+    Raises
+    ------
+    ImportError
+        If mace is not installed.
+    """
+    with _environment_kept():
+        try:
+            import mace.modules as modules
+        except ModuleNotFoundError as error:
+            raise ImportError('MACE is not installed: pip install "onfly[mace]"') from error
+    modules.blocks.scatter_sum = scatter_sum
+    modules.radial.scatter_sum = scatter_sum
+    return modules
+
+
+def checkpoint_path(name: str) -> Path:
+    """Return the model file of a name, downloaded by mace into its cache when it is not there.
+
+    Parameters
+    ----------
+    name
+        A file, or ``mace-mp-X``, ``mace-mpa-X``, ``mace-off-X`` with X as `mace_mp` and
+        `mace_off` take it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the name is a path and there is no such file.
+    ValueError
+        If mace does not know X.
+    RuntimeError
+        If the download failed.
+    """
+    prefix = next((p for p in PREFIXES if name.startswith(p) and not Path(name).exists()), None)
+    if prefix is None:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"no MACE model file at {path}")
+        return path
+    import_mace()
+    with _environment_kept(), contextlib.redirect_stdout(io.StringIO()) as said:
+        from mace.calculators import foundations_models as foundations
+
+        size = name.removeprefix(prefix)
+        if prefix == "mace-off-":
+            known = foundations.mace_off_urls
+            if size in known:
+                foundations.mace_off(model=size, device="cpu", return_raw_model=True)
+                path = Path(foundations.get_cache_dir()) / Path(known[size]).name
+        else:
+            known = foundations.mace_mp_urls
+            size = {"mace-mpa-0-medium": "medium-mpa-0", "mace-mpa-medium": "medium-mpa-0"}.get(
+                name, size
+            )
+            if size in known:
+                path = Path(foundations.download_mace_mp_checkpoint(size))
+    if size not in known:
+        names = ", ".join(prefix + other for other in known)
+        raise ValueError(f"mace knows no model {name!r}; it has {names}")
+    _log.info("%s", said.getvalue().strip())
+    return path
+
+
+def read_checkpoint(path: Path) -> tuple[torch.nn.Module, str]:
+    """Unpickle a model file, and return the module and the file's sha256.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no MACE energy model, or one that needs charges and spins.
+    """
+    modules = import_mace()
+    data = path.read_bytes()
+    try:
+        # The user named this file (see the module's docstring).
+        model = torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise ValueError(f"{path} is not a MACE model file: {error}") from error
+    if not isinstance(model, modules.MACE):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a MACE energy model")
+    if hasattr(model, "joint_embedding"):
+        raise ValueError(f"{path} needs total charges and spins, which are not supported")
+    return model, hashlib.sha256(data).hexdigest()
