@@ -1,0 +1,1 @@
+"""Support for tests: real servers as processes, and pytest fixtures."""
