@@ -54,7 +54,7 @@ class PairPotential(Potential):
         owner = torch.repeat_interleave(torch.arange(len(graphs)), n_atoms)
         payload = {
             "positions": torch.cat([g["positions"] for g in graphs]),
-            "edges": torch.cat([g["edges"] + s for g, s in zip(graphs, start)], dim=1),
+            "edges": torch.cat([g["edges"] + s for g, s in zip(graphs, start, strict=True)], dim=1),
             "offset": torch.cat([g["shift"] @ g["cell"] for g in graphs]),
         }
         volume = torch.tensor([g["volume"] for g in graphs], dtype=torch.float64)
@@ -85,8 +85,7 @@ class PairPotential(Potential):
 
 def argon(seed: int, n: int = 4, pbc: bool = True) -> Atoms:
     rng = np.random.default_rng(seed)
-    atoms = Atoms("Ar" * n, positions=rng.uniform(0, 4.5, (n, 3)), cell=[5.0] * 3, pbc=pbc)
-    return atoms
+    return Atoms("Ar" * n, positions=rng.uniform(0, 4.5, (n, 3)), cell=[5.0] * 3, pbc=pbc)
 
 
 def pair_target(n_labels: int, noise_seed: int = 0, energy_std: float = 0.01, copies: int = 1):

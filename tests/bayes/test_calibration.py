@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import gamma, norm
 
 from onfly.bayes import Calibration
+from onfly.schemas import CalibrationDoc
 
 
 def exceedance_by_integral(calibration: Calibration, std: float, threshold: float) -> float:
@@ -24,7 +27,7 @@ def exceedance_by_integral(calibration: Calibration, std: float, threshold: floa
     points = sorted({0.0, *points})
     return sum(
         quad(integrand, lo, hi, epsabs=1e-14, epsrel=1e-13, limit=400)[0]
-        for lo, hi in zip(points[:-1], points[1:], strict=True)
+        for lo, hi in itertools.pairwise(points)
     )
 
 
@@ -116,28 +119,50 @@ def _after_audits(calibration: Calibration, rng: np.random.Generator, n: int) ->
     return calibration
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        Calibration(),
-        Calibration(3.0, 10.0),
-        Calibration(n=10, sum_z2=10.0),
-        Calibration(n=100, sum_z2=100.0, mode="ema", decay=0.9),
-    ],
-)
-def test_overconfidence_is_caught_and_corrected_within_10_audits(start):
-    """True std of the error 5, predicted 1: K = 7 is exceeded in 16 % of the steps."""
+def _audit_study(start: Calibration, threshold: float, n_runs: int = 1500) -> tuple[float, float]:
+    """Fractions of runs in which 10 audits let a bad step ask, and a 95 % interval hold."""
     rng = np.random.default_rng(7)
-    threshold = 7.0
-    # a step like this one passes before the audits ...
-    fresh = start if start.n else Calibration(start.shape, start.rate, n=10, sum_z2=10.0)
-    assert fresh.exceedance(1.0, threshold) < 0.05
     caught = covered = 0
-    n_runs = 2000
     for _ in range(n_runs):
         audited = _after_audits(start, rng, 10)
-        # ... asks for a label after them
         caught += audited.exceedance(1.0, threshold) > 0.05
         covered += abs(rng.normal(0.0, 5.0)) < audited.interval(1.0, 0.95)
-    assert caught / n_runs > 0.97
-    assert covered / n_runs > 0.90
+    return caught / n_runs, covered / n_runs
+
+
+@pytest.mark.parametrize("n", [5, 10, 30, 100, 1000])
+def test_overconfidence_is_caught_and_corrected_within_10_audits(n):
+    """The std is 5 times too small: with K = 1 true std, 32 % of the errors exceed K."""
+    start = Calibration(n=n, sum_z2=float(n), surprise=0.02)
+    assert start.exceedance(1.0, 5.0) < 0.05  # such a step passes before the audits
+    caught, covered = _audit_study(start, 5.0)
+    assert caught > 0.97
+    assert covered > 0.91
+
+
+def test_a_fresh_calibration_needs_no_discount():
+    caught, covered = _audit_study(Calibration(), 5.0)
+    assert caught > 0.98
+    assert covered > 0.91
+
+
+def test_without_discount_a_long_history_hides_overconfidence():
+    caught, _ = _audit_study(Calibration(n=100, sum_z2=100.0), 5.0, 200)
+    assert caught < 0.1
+
+
+def test_discount_costs_little_when_errors_are_as_predicted():
+    rng = np.random.default_rng(3)
+    factors = []
+    for _ in range(60):
+        calibration = Calibration(surprise=0.02)
+        for error in rng.normal(0.0, 0.7, 200):
+            calibration = calibration.update(error, 0.7)
+        factors.append(calibration.scale_factor)
+    assert 1.0 < np.mean(factors) < 1.2
+
+
+def test_fields_are_those_of_the_document():
+    calibration = Calibration(n=2, sum_z2=3.0, mode="ema", decay=0.9, surprise=0.02)
+    document = CalibrationDoc(**asdict(calibration))
+    assert Calibration(**document.model_dump()) == calibration

@@ -4,6 +4,12 @@ Errors e_i of predictions with uncalibrated standard deviations σ_i are modelle
 e_i ~ N(0, σ_i²/λ) with λ ~ Gamma(a, b). After n errors with M = Σ e_i²/σ_i² the posterior is
 λ ~ Gamma(a + n/2, b + M/2), and the error of the next prediction is a Student-t with 2a + n degrees
 of freedom and scale σ sqrt((b + M/2)/(a + n/2)) (paper, section on the decision).
+
+With a long history of good errors that posterior is slow: if the predicted σ becomes 5 times too
+small after 30 good errors, 10 audits catch it in 60 % of the cases, after 100 never. `surprise`
+lets an error that the history calls improbable discount that history, which leads back to the wide
+prior. With 0.02, 10 audits catch it in 99 % of the cases after any history; on errors that are
+well calibrated it costs 11 % of the scale after 200 of them.
 """
 
 from __future__ import annotations
@@ -34,6 +40,10 @@ class Calibration:
         change their size (phase transitions, stages of different temperature).
     decay
         Factor on ``n`` and ``sum_z2`` before each new error in mode ``"ema"``.
+    surprise
+        An error whose two-sided tail probability p under the prediction is below this multiplies
+        ``n`` and ``sum_z2`` of the history by p/surprise before it is counted. 0 never does (the
+        paper); 0.02 is a good value where audits have to recover from over-confidence.
 
     Raises
     ------
@@ -47,6 +57,7 @@ class Calibration:
     sum_z2: float = 0.0
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 1.0
+    surprise: float = 0.0
 
     def __post_init__(self) -> None:
         for name, positive in (("shape", True), ("rate", True), ("n", False), ("sum_z2", False)):
@@ -58,6 +69,8 @@ class Calibration:
             raise ValueError(f"calibration mode must be 'mean' or 'ema', got {self.mode!r}")
         if not 0.0 < self.decay <= 1.0:
             raise ValueError(f"calibration decay must be in (0, 1], got {self.decay!r}")
+        if not 0.0 <= self.surprise < 1.0:
+            raise ValueError(f"calibration surprise must be in [0, 1), got {self.surprise!r}")
 
     def update(self, error: float, std: float) -> Calibration:
         """Return the calibration after one more error.
@@ -85,8 +98,10 @@ class Calibration:
         z2 = (error / std) ** 2
         if not math.isfinite(z2):
             raise ValueError(f"error {error!r} over standard deviation {std!r} overflows")
-        decay = self.decay if self.mode == "ema" else 1.0
-        return replace(self, n=decay * self.n + 1.0, sum_z2=decay * self.sum_z2 + z2)
+        keep = self.decay if self.mode == "ema" else 1.0
+        if self.surprise > 0.0 and error != 0.0:
+            keep *= min(1.0, self.exceedance(std, abs(error)) / self.surprise)
+        return replace(self, n=keep * self.n + 1.0, sum_z2=keep * self.sum_z2 + z2)
 
     @property
     def dof(self) -> float:

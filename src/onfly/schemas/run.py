@@ -29,6 +29,7 @@ class CalibrationDoc(BaseModel):
     sum_z2: float = 0.0
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 1.0
+    surprise: float = 0.0
 
 
 class PendingLabel(BaseModel):
@@ -59,6 +60,9 @@ class RunDoc(StructureMetadata):
     threshold_ev: float
     settings: dict[str, Any] = Field(description="All settings of the run, as given.")
     seed: int = 0
+    energy_key: str = Field("e_fr_energy", description="Which energy of the labels; see LabelDoc.")
+    max_force: float = Field(50.0, description="Labels with larger forces are refused (eV/Å).")
+    max_failures: int = Field(3, description="Failed labels and explosions before the run stops.")
 
     iteration: int = Field(0, description="Segments so far.")
     md_step: int = 0
