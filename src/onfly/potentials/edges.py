@@ -103,7 +103,9 @@ def derivatives(
             virial = zero.index_add(-2, data.owner, outer)
         virial = virial.unflatten(-1, (3, 3))
         virial = 0.5 * (virial + virial.transpose(-1, -2))
-        virial = virial / batch.volume.to(gradient.dtype)[:, None, None]
+        volume = batch.volume.to(gradient.dtype)[:, None, None]
+        # Not a division by NaN, whose derivative would be NaN in training too.
+        virial = (virial / volume.nan_to_num(1.0)).masked_fill(volume.isnan(), float("nan"))
     return force, virial
 
 

@@ -96,7 +96,9 @@ class EnsembleEvaluator:
         self.potential = potential
         self.strategy: Strategy = strategy
         self.seconds: dict[str, float] = {}
-        self._members = [{name: t.detach() for name, t in m.items()} for m in members]
+        # Fresh copies, because matrix products round differently on memory that is not aligned,
+        # as that of tensors mapped from a file: the same weights would give other last bits.
+        self._members = [{name: t.detach().clone() for name, t in m.items()} for m in members]
         self._stack: Params | None = None
 
     def __len__(self) -> int:
