@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from onfly.bayes.ensemble import combine_forces
+from onfly.bayes.ensemble import force_moments
 from onfly.bayes.heads import head_log_scale
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState
@@ -103,7 +103,7 @@ class Predictor:
                 ]
             )
             member_std = self.scales.force_std_base * torch.exp(log_scale)
-            _, sigma_tensor = combine_forces(result.forces.double(), member_std.double())
+            _, sigma_tensor = force_moments(result.forces.double(), member_std.double())
             sigma = sigma_tensor.detach().cpu().numpy()
         # one transfer from the device at the end
         return StepPrediction(

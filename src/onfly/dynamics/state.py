@@ -112,7 +112,7 @@ class MDState:
         if self.stress is not None:
             arrays["stress"] = self.stress
         arrays |= {f"integrator.{k}": np.asarray(v) for k, v in self.integrator.items()}
-        return {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        return {k: np.array(v, order="C") for k, v in arrays.items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> MDState:

@@ -23,15 +23,12 @@ class StoppingRule(MSONable):
         Fraction of these that must lie within the threshold.
     max_labels
         Stop when that many labels have been paid; None for no limit.
-    max_failures
-        Stop after that many failed labels or explosions.
     """
 
     quiet_steps: int | None = None
     min_audits: int = 10
     min_coverage: float = 0.95
     max_labels: int | None = None
-    max_failures: int = 3
 
     def __post_init__(self) -> None:
         if self.quiet_steps is not None and self.quiet_steps < 1:
@@ -44,11 +41,9 @@ class StoppingRule(MSONable):
         return n_audits >= self.min_audits and n_within >= self.min_coverage * n_audits
 
     def early_stop(
-        self, steps_since_call: int, n_audits: int, n_within: int, n_labels: int, n_failures: int
+        self, steps_since_call: int, n_audits: int, n_within: int, n_labels: int
     ) -> str | None:
         """Return the reason to stop before the stages are done, or None."""
-        if n_failures >= self.max_failures:
-            return f"{n_failures} labels failed or the MD exploded as often"
         if self.max_labels is not None and n_labels >= self.max_labels:
             return f"the limit of {self.max_labels} labels is reached"
         quiet = self.quiet_steps is not None and steps_since_call >= self.quiet_steps

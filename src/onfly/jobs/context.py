@@ -1,0 +1,186 @@
+"""From a run's document to the objects that work on it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from pymatgen.core import Molecule, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.bayes.calibration import Calibration
+from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
+from onfly.bayes.target import potential_target
+from onfly.dynamics.predictor import Predictor
+from onfly.potentials import Potential, load_foundation
+from onfly.schemas import CalibrationDoc, LabelDoc, RunDoc
+from onfly.settings import OnflySettings, get_settings
+
+__all__ = ["RunContext", "open_run", "timed", "to_atoms", "to_structure"]
+
+logger = logging.getLogger(__name__)
+
+# σ_E of the likelihood as a part of the threshold (paper)
+ENERGY_STD_FRACTION = 0.1
+
+
+@lru_cache(maxsize=2)
+def _foundation(name: str, elements: tuple[str, ...], device: str) -> Potential:
+    return load_foundation(name, elements=elements, device=device)
+
+
+def to_atoms(structure: Structure | Molecule) -> Atoms:
+    """Return plain Atoms: species, positions, cell and periodicity."""
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    return Atoms(
+        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+    )
+
+
+def to_structure(atoms: Atoms) -> Structure | Molecule:
+    """Return a Structure, or a Molecule if no direction is periodic."""
+    plain = Atoms(
+        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+    )
+    if plain.pbc.any():
+        return AseAtomsAdaptor.get_structure(plain)
+    return Molecule(plain.get_chemical_symbols(), plain.positions)
+
+
+class RunContext:
+    """Objects that work on one run.
+
+    Parameters
+    ----------
+    run
+        The run; it is not changed.
+    settings
+        Of the machine; None reads them.
+    """
+
+    def __init__(self, run: RunDoc, settings: OnflySettings | None = None) -> None:
+        self.settings = settings or get_settings()
+        self.run = run
+        self.workspace = RunWorkspace(self.settings.ARTIFACT_DIR, run.run_id)
+        self.elements = tuple(sorted({str(e) for e in run.elements or []}))
+        self.scales = LikelihoodScales(energy_std=ENERGY_STD_FRACTION * run.threshold_ev)
+
+    @property
+    def potential(self) -> Potential:
+        """The foundation potential, loaded once per process."""
+        return _foundation(self.run.foundation_model, self.elements, self.settings.DEVICE)
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Names the random streams: the run's seed and compound, not its random identifier."""
+        return ("onfly", self.run.seed, self.run.formula_pretty or "", self.run.nsites or 0)
+
+    @property
+    def posterior(self) -> Posterior:
+        """The posterior whose ensemble the run holds."""
+        if self.run.ensemble is None:
+            raise ValueError(f"run {self.run.run_id} has no ensemble yet")
+        return posterior_from_dict(
+            {"kind": self.run.ensemble.posterior, **self.run.ensemble.settings}
+        )
+
+    @property
+    def offset(self) -> float:
+        """E_foundation - E_DFT of the first label in eV."""
+        if self.run.energy_offset is None:
+            raise ValueError(f"run {self.run.run_id} has no label yet")
+        return self.run.energy_offset
+
+    def calibration(self) -> Calibration:
+        """Return the calibration of the run."""
+        return Calibration(**self.run.calibration.model_dump())
+
+    def predictor(self) -> Predictor:
+        """Load the ensemble."""
+        doc = self.run.ensemble
+        if doc is None:
+            raise ValueError(f"run {self.run.run_id} has no ensemble yet")
+        state = self.workspace.load_ensemble(doc, self.settings.DEVICE)
+        return Predictor(self.potential, self.posterior, state, self.scales, doc.strategy)
+
+    def target_factory(self, labels: list[LabelDoc]) -> partial:
+        """Return a picklable function that builds the target of labels in any process."""
+        return partial(
+            potential_target,
+            self.run.foundation_model,
+            [to_atoms(label.structure) for label in labels],
+            [label.energy + self.offset for label in labels],
+            [np.array(label.forces) for label in labels],
+            [None if label.stress is None else np.array(label.stress) for label in labels],
+            self.scales,
+            elements=self.elements,
+            device=self.settings.DEVICE,
+        )
+
+    def foundation_prediction(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        """Return energy (eV, foundation scale) and forces (eV/Å) of the unchanged foundation."""
+        potential = self.potential
+        batch = potential.collate([potential.graph(atoms)])
+        result = potential.evaluate(potential.parameters(), batch, forces=True, stress=False)
+        assert result.forces is not None
+        return float(result.energy[0]), result.forces.detach().double().cpu().numpy()
+
+
+def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: Potential) -> float:
+    """Return the RMS change of the weights from the foundation, in prior standard deviations."""
+    prior_std = getattr(posterior, "prior_std", None) or potential.defaults.prior_std
+    scale = potential.prior_scale()
+    total, count = 0.0, 0
+    for name, mean in potential.parameters().items():
+        for member in state.members:
+            change = (member[name] - mean) / (prior_std * scale.get(name, 1.0))
+            total += float(change.double().square().sum())
+            count += change.numel()
+    return (total / max(count, 1)) ** 0.5
+
+
+def calibration_doc(calibration: Calibration) -> CalibrationDoc:
+    """Return the document of a calibration."""
+    return CalibrationDoc(**{k: getattr(calibration, k) for k in CalibrationDoc.model_fields})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one torch thread: results do not depend on the machine, and chains share its cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def open_run(run: RunDoc, settings: OnflySettings | None = None) -> RunContext:
+    """Return the objects that work on a run."""
+    return RunContext(run, settings)
+
+
+@contextmanager
+def timed(cpu_seconds: dict[str, float], kind: str) -> Iterator[None]:
+    """Add the CPU time of this process that a block takes to an account."""
+    start = time.process_time()
+    try:
+        yield
+    finally:
+        cpu_seconds[kind] = cpu_seconds.get(kind, 0.0) + time.process_time() - start
+
+
+def evolve(run: RunDoc, **changes: Any) -> RunDoc:
+    """Return the run with changes and a new time stamp."""
+    from datetime import UTC, datetime
+
+    return run.model_copy(update={**changes, "updated_at": datetime.now(UTC)})

@@ -1,0 +1,90 @@
+"""Run a label maker: as a job of a chain, or here and now."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from jobflow import Flow, Job, JobStore, Maker, run_locally
+from maggma.stores import MemoryStore
+from pymatgen.core import Molecule, Structure
+
+from onfly.labels.careful import careful
+from onfly.labels.errors import LabelError
+
+__all__ = ["label_here", "label_job", "maker_for_attempt"]
+
+logger = logging.getLogger(__name__)
+
+
+def maker_for_attempt(maker: Maker, attempt: int) -> Maker:
+    """Return the maker, or for another attempt one with a more careful SCF."""
+    return maker if attempt == 0 else careful(maker)
+
+
+def label_job(
+    maker: Maker, structure: Structure | Molecule, index: int, prev_dir: str | None = None
+) -> Job | Flow:
+    """Return the job (or flow) that labels a structure, with a numbered name.
+
+    The maker is copied: naming a job renames the maker that it is bound to, and names would grow
+    with every label.
+    """
+    maker = deepcopy(maker)
+    base = maker.name
+    job = maker.make(structure, prev_dir=prev_dir)
+    job.name = f"{base} {index}"
+    return job
+
+
+def label_here(
+    maker: Maker,
+    structure: Structure | Molecule,
+    index: int,
+    folder: Path,
+    prev_dir: str | None = None,
+) -> Any:
+    """Label a structure in this process and return the task document.
+
+    Parameters
+    ----------
+    maker
+        Any atomate2 maker whose output holds energy, forces and stress.
+    structure
+        What to label.
+    index
+        Number of the label.
+    folder
+        Calculations get folders of their own in it.
+    prev_dir
+        Directory of the label before, for makers that start warm.
+
+    Raises
+    ------
+    LabelError
+        If the calculation fails, whatever the reason.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    job = label_job(maker, structure, index, prev_dir)
+    memory = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    try:
+        responses = run_locally(
+            job,
+            store=memory,
+            create_folders=True,
+            root_dir=folder,
+            ensure_success=True,
+            raise_immediately=True,
+            log=False,
+        )
+    except Exception as error:  # any failure of foreign code is a failed label
+        logger.debug("label %d failed", index, exc_info=True)
+        raise LabelError(f"{type(error).__name__}: {error}", str(folder)) from error
+    if isinstance(job, Flow):
+        if job.output is None:
+            raise LabelError(f"the flow of {maker.name!r} has no output")
+        return job.output.resolve(memory)
+    last = max(responses[job.uuid])
+    return responses[job.uuid][last].output

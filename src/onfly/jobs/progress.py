@@ -1,0 +1,44 @@
+"""What a run is doing just now, in a small file that anybody may read at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Progress", "read_progress"]
+
+FILE = "progress.json"
+
+
+class Progress:
+    """Write the present activity of a run, at most a few times a second.
+
+    The file is replaced as a whole but not synced to disk: it is a view, never read by the loop.
+    """
+
+    def __init__(self, folder: Path, interval: float = 0.5) -> None:
+        self.path = folder / FILE
+        self.interval = interval
+        self._last = 0.0
+
+    def __call__(self, *, force: bool = False, **values: Any) -> None:
+        """Replace the file unless it was written a moment ago."""
+        now = time.monotonic()
+        if not force and now - self._last < self.interval:
+            return
+        self._last = now
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{FILE}.{os.getpid()}")
+        temporary.write_text(json.dumps({**values, "time": time.time()}))
+        temporary.replace(self.path)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Return the present activity, or an empty dictionary."""
+    try:
+        return json.loads((folder / FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
