@@ -12,12 +12,12 @@ from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.artifacts.blobs import (
     CHUNK_BYTES,
     DocumentTooLargeError,
-    blob_to_bytes,
     blob_to_tensors,
     check_document_size,
+    decode_blob,
+    encode_blob,
     ensemble_from_blobs,
     ensemble_to_blobs,
-    weights_to_blob,
 )
 from onfly.artifacts.files import encode_tensors
 from onfly.schemas import EnsembleDoc, WeightsBlob
@@ -35,28 +35,28 @@ def _tampered(blob, **changes):
 
 def test_weights_come_back_bitwise_through_json(tensors):
     data = encode_tensors(tensors)
-    blob = weights_to_blob(data)
+    blob = encode_blob(data)
     assert len(blob.chunks) == 2
     again = WeightsBlob.model_validate(json.loads(json.dumps(blob.model_dump())))
-    assert blob_to_bytes(again) == data
+    assert decode_blob(again) == data
     loaded = blob_to_tensors(again)
     assert all(torch.equal(loaded[k], v) for k, v in tensors.items())
 
 
 def test_tampered_blobs_are_refused(tensors):
-    blob = weights_to_blob(encode_tensors(tensors))
+    blob = encode_blob(encode_tensors(tensors))
     swapped = blob.chunks[0][:-8] + "AAAAAAA="
     for bad in ([swapped, blob.chunks[1]], blob.chunks[:1], blob.chunks[::-1]):
         with pytest.raises(ArtifactError, match=r"were changed in the store|not base64"):
-            blob_to_bytes(_tampered(blob, chunks=bad))
+            decode_blob(_tampered(blob, chunks=bad))
     with pytest.raises(ArtifactError, match="not base64"):
-        blob_to_bytes(_tampered(blob, chunks=["b'\\x00\\x01'"]))
+        decode_blob(_tampered(blob, chunks=["b'\\x00\\x01'"]))
 
 
 def test_pickles_are_refused_on_both_ways():
     data = pickle.dumps({"w": 1})
     with pytest.raises(ArtifactError, match="pickled"):
-        weights_to_blob(data)
+        encode_blob(data)
     blob = WeightsBlob(
         sha256=hashlib.sha256(data).hexdigest(),
         nbytes=len(data),

@@ -21,12 +21,12 @@ from onfly.schemas import ArtifactRef, EnsembleDoc, WeightsBlob
 
 __all__ = [
     "DocumentTooLargeError",
-    "blob_to_bytes",
     "blob_to_tensors",
     "check_document_size",
+    "decode_blob",
+    "encode_blob",
     "ensemble_from_blobs",
     "ensemble_to_blobs",
-    "weights_to_blob",
 ]
 
 # a multiple of 3, so that only the last piece is padded; 4 MB of text each
@@ -37,7 +37,7 @@ class DocumentTooLargeError(ValueError):
     """A document is larger than the store takes."""
 
 
-def weights_to_blob(data: bytes) -> WeightsBlob:
+def encode_blob(data: bytes) -> WeightsBlob:
     """Encode the bytes of a safetensors file.
 
     Raises
@@ -54,7 +54,7 @@ def weights_to_blob(data: bytes) -> WeightsBlob:
     )
 
 
-def blob_to_bytes(blob: WeightsBlob, source: str = "weights") -> bytes:
+def decode_blob(blob: WeightsBlob, source: str = "weights") -> bytes:
     """Decode a blob and check it.
 
     Raises
@@ -79,13 +79,13 @@ def blob_to_bytes(blob: WeightsBlob, source: str = "weights") -> bytes:
 def blob_to_tensors(
     blob: WeightsBlob, device: str | torch.device = "cpu", source: str = "weights"
 ) -> dict[str, Tensor]:
-    """Decode a blob to tensors, after the checks of `blob_to_bytes`."""
-    return decode_tensors(blob_to_bytes(blob, source), device, source)
+    """Decode a blob to tensors, after the checks of `decode_blob`."""
+    return decode_tensors(decode_blob(blob, source), device, source)
 
 
 def ensemble_to_blobs(store: ArtifactStore, doc: EnsembleDoc) -> list[WeightsBlob]:
     """Encode all files of an ensemble: members in order, then the other tensors."""
-    return [weights_to_blob(store.load_bytes(ref)) for ref in ensemble_files(doc)]
+    return [encode_blob(store.load_bytes(ref)) for ref in ensemble_files(doc)]
 
 
 def ensemble_from_blobs(
@@ -96,7 +96,7 @@ def ensemble_from_blobs(
     Raises
     ------
     ArtifactError
-        If the blobs do not belong to the ensemble or fail the checks of `blob_to_bytes`.
+        If the blobs do not belong to the ensemble or fail the checks of `decode_blob`.
     """
     refs = ensemble_files(doc)
     if [ref.sha256 for ref in refs] != [blob.sha256 for blob in blobs]:
@@ -105,7 +105,7 @@ def ensemble_from_blobs(
             f"({len(refs)} files). Publish the run again."
         )
     for ref, blob in zip(refs, blobs, strict=True):
-        data = blob_to_bytes(blob, source)
+        data = decode_blob(blob, source)
         decode_tensors(data, source=source)
         folder, _, name = ref.path.rpartition("/")
         written = store.save_bytes(data, folder, "." + name.partition(".")[2])
