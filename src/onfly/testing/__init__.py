@@ -1,1 +1,1 @@
-"""Support for tests: real servers as processes, and pytest fixtures."""
+"""Support for tests and rehearsals: stand-ins for programs that need a licence."""
