@@ -1,0 +1,118 @@
+"""SevenNet: ``sevennet-0`` and ``sevennet-l3i5`` (weights in the ``sevenn`` wheel), or a file.
+
+Checkpoint files are pickled: name only files that you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from onfly.potentials.base import Defaults, Params
+from onfly.potentials.edges import EdgeBatch, EdgePotential
+from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
+
+__all__ = ["SevenNetPotential", "load", "matches"]
+
+# Our names -> the package's.
+NAMES = {"sevennet-0": "7net-0", "sevennet-l3i5": "7net-l3i5"}
+
+
+def matches(name: str) -> bool:
+    """Say whether the name is a model of the wheel, or that of a checkpoint file."""
+    return name in NAMES or Path(name).suffix == ".pth"
+
+
+def load(
+    name: str,
+    elements: Sequence[str] | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+    dtype: torch.dtype | None = None,
+) -> SevenNetPotential:
+    """Load a SevenNet model; float32 unless another precision is asked for.
+
+    All elements are kept: only the first of some forty parameter tensors depends on them.
+
+    Raises
+    ------
+    ImportError
+        If the package is not installed.
+    FileNotFoundError
+        If there is no such checkpoint file.
+    ValueError
+        If the model does not know an element, or is of an unsupported kind.
+    """
+    try:
+        import sevenn.nn.convolution
+        from sevenn.util import load_checkpoint, pretrained_name_to_path
+    except ModuleNotFoundError as error:
+        raise ImportError('SevenNet is not installed: pip install "onfly[nequip]"') from error
+    path = Path(pretrained_name_to_path(NAMES[name]) if name in NAMES else name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no SevenNet checkpoint at {path}")
+    sevenn.nn.convolution.message_gather = message_gather
+    model = load_checkpoint(str(path)).build_model()
+    potential = SevenNetPotential(name, model, device, dtype or torch.float32)
+    potential.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    unknown = sorted(set(elements or ()) - set(potential.elements))
+    if unknown:
+        raise ValueError(f"{name} does not know the element(s) {', '.join(unknown)}")
+    return potential
+
+
+class SevenNetPotential(EdgePotential):
+    """A SevenNet model.
+
+    Parameters
+    ----------
+    name
+        Name or path it was loaded by.
+    model
+        A `sevenn.nn.sequential.AtomGraphSequential`.
+    device, dtype
+        Where and in which precision it is evaluated.
+    """
+
+    family = "sevennet"
+    sha256: str | None = None
+    defaults = Defaults(
+        0.2, 3e-5, 3.0, 10.0, "not tuned for SevenNet: the paper's values for NequIP on SPICE"
+    )
+
+    def __init__(
+        self, name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.name, self.device, self.dtype = name, device, dtype
+        # Trainable as released; denominators, shifts and scales are fixed numbers.
+        trainable = [key for key, p in model.named_parameters() if p.requires_grad]
+        self.fixed = tuple(key for key, p in model.named_parameters() if not p.requires_grad)
+        self._energy = SevenNetEnergy(model).to(device, dtype).eval().requires_grad_(False)
+        named = dict(self._energy.model.named_parameters())
+        self._weights: Params = {key: named[key] for key in trainable}
+        order = sorted(model.type_map.items(), key=lambda pair: pair[1])  # type: ignore[union-attr,operator]
+        self.elements = tuple(chemical_symbols[z] for z, _ in order)
+        self.n_features = self._energy.n_features
+        self.cutoff = float(self._energy.model.cutoff)
+        self._reference = self._energy.reference().to(device)
+
+    def parameters(self) -> Params:
+        """Return fresh copies of the pretrained parameters."""
+        return {name: tensor.detach().clone() for name, tensor in self._weights.items()}
+
+    def site_energies(
+        self, params: Params, vectors: Tensor, data: EdgeBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Evaluate `SevenNetEnergy` with the given parameters."""
+        named = {f"model.{name}": tensor for name, tensor in params.items()}
+        return torch.func.functional_call(
+            self._energy, named, (vectors, data.species, data.center, data.neighbor)
+        )
+
+    def site_reference(self, data: EdgeBatch) -> Tensor:
+        """Return the energies of the isolated atoms, which are not sampled."""
+        return self._reference[data.species]
