@@ -100,7 +100,8 @@ def log_likelihood(
     residual2 = (prediction.forces - labels.forces).square().sum(-1)
     force_z2 = residual2 * torch.exp(-2.0 * log_scale) / scales.force_std_base**2
     per_atom = _gaussian(force_z2, log_scale + math.log(scales.force_std_base), 3.0)
-    result = result.index_add(0, owner, per_atom)
+    # energies may be of higher precision than forces: they are sums over the cell
+    result = result.index_add(0, owner, per_atom.to(result.dtype))
 
     if labels.stress is not None and labels.has_stress is not None:
         if prediction.stress is None:

@@ -159,7 +159,9 @@ class PotentialTarget:
             has_stress = torch.tensor(mask, device=self.potential.device)
         batch = self.potential.collate([self.graphs[i] for i in key])
         labels = LabelBatch(
-            energy=torch.tensor([self._energies[i] for i in key], **options),  # type: ignore[arg-type]
+            energy=torch.tensor(
+                [self._energies[i] for i in key], dtype=torch.float64, device=options["device"]
+            ),  # type: ignore[arg-type]
             forces=torch.tensor(np.concatenate([self._forces[i] for i in key]), **options),  # type: ignore[arg-type]
             stress=stress,
             has_stress=has_stress,
