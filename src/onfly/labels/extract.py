@@ -129,6 +129,13 @@ def _require_converged(document: Any, code: Code, directory: str | None) -> None
     state = plain(pick(document, "state"))
     if state is not None and state != "successful":
         raise LabelError(f"the calculation ended in the state {state!r}", directory)
+    # a run that a STOPCAR ended within the SCF has fewer steps than NELM and looks converged
+    if any("walltime" in e.lower() for c in corrections_of(document) for e in c["errors"]):
+        raise LabelError(
+            "the calculation was stopped at its wall time, its SCF may not have converged",
+            directory,
+            "give the label jobs more time",
+        )
     if code == "vasp":
         calculation = pick(document, "calcs_reversed", 0)
         done = plain(pick(calculation, "has_vasp_completed", default="successful"))
@@ -147,7 +154,8 @@ def _require_converged(document: Any, code: Code, directory: str | None) -> None
 
 def _labeller(document: Any, code: Code) -> str:
     if code == "vasp":
-        return f"VASP {pick(document, 'vasp_version', default='')}".strip()
+        version = str(pick(document, "vasp_version", default="")).strip()
+        return " ".join(filter(None, ["VASP", version, plain(pick(document, "run_type"))]))
     for key in ("forcefield_name", "calculator", "ase_calculator_name"):
         if name := pick(document, key):
             return str(name)

@@ -10,6 +10,8 @@ from typing import Any
 from jobflow import Maker
 
 from onfly.labels.ase import AseLabelMaker
+from onfly.labels.vasp import VaspLabelMaker
+from onfly.labels.vasp_presets import VASP_PRESETS
 
 __all__ = ["label_maker", "preset_names"]
 
@@ -69,7 +71,7 @@ _ASE_PRESETS: dict[str, _AsePreset] = {
 
 def preset_names() -> list[str]:
     """Return the names that `label_maker` knows."""
-    return sorted(_ASE_PRESETS)
+    return [*sorted(_ASE_PRESETS), *(f"vasp-{name}" for name in VASP_PRESETS)]
 
 
 def label_maker(name: str, **kwargs: Any) -> Maker:
@@ -81,7 +83,8 @@ def label_maker(name: str, **kwargs: Any) -> Maker:
         A preset (see `preset_names`), or the dotted path of an atomate2 Maker class, such as
         ``"atomate2.cp2k.jobs.core.StaticMaker"``.
     **kwargs
-        Fields of the maker. For presets of ASE calculators, names that are no fields of
+        Fields of the maker, or arguments of `VaspLabelMaker.from_preset`. For presets of ASE
+        calculators, names that are no fields of
         `AseLabelMaker` are keyword arguments of the calculator and override the preset's.
 
     Raises
@@ -93,6 +96,8 @@ def label_maker(name: str, **kwargs: Any) -> Maker:
     """
     if name in _ASE_PRESETS:
         return _ase_maker(name, _ASE_PRESETS[name], kwargs)
+    if name.removeprefix("vasp-") in VASP_PRESETS and name.startswith("vasp-"):
+        return VaspLabelMaker.from_preset(name.removeprefix("vasp-"), **kwargs)
     if "." in name:
         return _maker_class(name)(**kwargs)
     raise ValueError(

@@ -29,6 +29,13 @@ __all__ = ["VaspLabelMaker"]
 logger = logging.getLogger(__name__)
 
 _FAILED = "first_attempt"
+# what VASP, custodian and the input set leave; files of the workflow manager stay where they are
+_WRITTEN: tuple[str, ...] = (
+    *("INCAR*", "KPOINTS*", "POSCAR*", "POTCAR*", "CONTCAR*", "OUTCAR*", "OSZICAR*"),
+    *("vasprun.xml*", "vaspout.h5*", "vasp.out*", "std_err.txt*", "custodian.json*"),
+    *("error.*.tar.gz", "XDATCAR*", "CHG*", "EIGENVAL*", "DOSCAR*", "PROCAR*", "IBZKPT*"),
+    *("PCDAT*", "REPORT*", "STOPCAR*"),
+)
 
 
 def _reuse_wavecar(prev_dir: str | Path) -> bool:
@@ -51,9 +58,11 @@ def _set_aside_outputs() -> None:
     """Move everything a failed attempt wrote, so that none of it is taken for a result."""
     target = Path(_FAILED)
     target.mkdir(exist_ok=True)
-    for path in list(Path.cwd().iterdir()):
-        if path.name != _FAILED and path.is_file() and not path.name.startswith("FW"):
+    for pattern in _WRITTEN:
+        for path in list(Path.cwd().glob(pattern)):
             shutil.move(path, target / path.name)
+    for path in list(Path.cwd().glob("WAVECAR*")):
+        path.unlink()  # large, and of no use
 
 
 def _single_point(maker: Any, structure: Structure) -> Response:
