@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import numpy as np
 import torch
@@ -161,3 +162,8 @@ def linear_target(n_copies: int = 4) -> LinearGaussianTarget:
     x = torch.randn(8, 3, generator=generator, dtype=torch.float64)
     y = x @ torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     return LinearGaussianTarget(x, y, 0.5, n_copies)
+
+
+def die() -> None:
+    """A target factory that kills its process."""
+    os._exit(3)
