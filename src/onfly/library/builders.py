@@ -1,0 +1,256 @@
+"""Builders that fill the library's collections, and on a second run only add what is new.
+
+Models and the states of runs come from the outputs of the jobs, so that workers need no database
+of their own. Labels come from the folders of the runs, where they are written first. All of them
+are maggma builders and also run with ``mrun``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jobflow import JobStore
+from maggma.core import Builder, Store
+from maggma.utils import grouper
+from pydantic import ValidationError
+
+from onfly.artifacts import RunWorkspace, list_runs
+from onfly.artifacts.blobs import check_document_size
+from onfly.library.documents import (
+    aware,
+    label_record,
+    model_record,
+    run_record,
+    weights_reference,
+)
+from onfly.library.indexes import (
+    LABEL_INDEXES,
+    MODEL_INDEXES,
+    OUTPUT_INDEXES,
+    RUN_INDEXES,
+    ensure_indexes,
+)
+from onfly.schemas import FineTunedModelDoc, RunDoc
+
+__all__ = ["ModelBuilder", "RunBuilder", "RunFolderBuilder", "add_run"]
+
+logger = logging.getLogger(__name__)
+
+# jobs write their local time on machines whose clocks and time zones differ
+CLOCK_MARGIN = timedelta(days=1)
+
+
+class OutputBuilder(Builder):
+    """Take documents of one type from the outputs of the jobs.
+
+    Parameters
+    ----------
+    source
+        Job store.
+    target
+        Collection.
+    exhaustive
+        Compare all outputs, not only those since the newest one that was taken.
+    """
+
+    doc_type: ClassVar[str]
+    key: ClassVar[str]
+
+    def __init__(self, source: JobStore, target: Store, exhaustive: bool = False) -> None:
+        self.source = source
+        self.target = target
+        self.exhaustive = exhaustive
+        super().__init__(sources=[source], targets=[target], chunk_size=100)
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes of source and target."""
+        raise NotImplementedError
+
+    def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the target's document of an output; None if a newer one is there."""
+        raise NotImplementedError
+
+    def get_items(self) -> Iterator[dict[str, Any]]:
+        """Yield the outputs that were not taken yet, in the order they were completed."""
+        self.ensure_indexes()
+        criteria: dict[str, Any] = {"output.doc_type": self.doc_type}
+        taken_criteria: dict[str, Any] = {}
+        newest = self.target.query_one(
+            {"source.completed_at": {"$gt": ""}}, ["source"], sort={"source.completed_at": -1}
+        )
+        if newest is not None and not self.exhaustive:
+            since = datetime.fromisoformat(newest["source"]["completed_at"]) - CLOCK_MARGIN
+            criteria["completed_at"] = {"$gte": since.isoformat()}
+            taken_criteria["source.completed_at"] = {"$gte": since.isoformat()}
+        taken = {
+            _identity(doc["source"])
+            for doc in self.target.query(taken_criteria, ["source"])
+            if doc.get("source")
+        }
+        heads = [
+            doc
+            for doc in self.source.query(
+                criteria, ["uuid", "index", "completed_at"], sort={"completed_at": 1}
+            )
+            if _identity(doc) not in taken
+        ]
+        self.total = len(heads)
+        for head in heads:
+            yield from self.source.query(
+                {"uuid": head["uuid"], "index": head["index"]}, load=False, limit=1
+            )
+
+    def process_item(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Turn a job's output into the target's document; a broken one is logged and left out."""
+        source = {name: item[name] for name in ("uuid", "index", "completed_at")}
+        try:
+            return self.record(item["output"], source)
+        except ValidationError as error:
+            logger.error(
+                "output %s of job %s is no %s document and is left out: %s",
+                item["index"],
+                item["uuid"],
+                self.doc_type,
+                error,
+            )
+            return None
+
+    def update_targets(self, items: Iterable[dict[str, Any] | None]) -> None:
+        """Write the documents."""
+        # the last one of a key wins: outputs come in the order of their completion
+        latest = {item[self.key]: item for item in items if item is not None}
+        if latest:
+            self.target.update(list(latest.values()), key=self.key)
+
+    def build(self) -> int:
+        """Connect, process everything and return the number of outputs that were new."""
+        self.connect()
+        for chunk in grouper(self.get_items(), self.chunk_size):
+            self.update_targets([self.process_item(item) for item in chunk if item is not None])
+        return self.total or 0
+
+
+class ModelBuilder(OutputBuilder):
+    """Fill the collection of published models."""
+
+    doc_type = "model"
+    key = "model_id"
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes of source and target."""
+        ensure_indexes(self.source, OUTPUT_INDEXES)
+        ensure_indexes(self.target, MODEL_INDEXES, unique="model_id")
+
+    def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+        """Return the model's document; its weights stay where the job put them."""
+        reference = weights_reference(output)
+        content = {k: v for k, v in output.items() if k != "weights"}
+        content["created_at"] = aware(content["created_at"])
+        return model_record(FineTunedModelDoc.model_validate(content), reference, source)
+
+
+class RunBuilder(OutputBuilder):
+    """Fill the collection of runs with the newest state of each that a job returned."""
+
+    doc_type = "run"
+    key = "run_id"
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes of source and target."""
+        ensure_indexes(self.source, OUTPUT_INDEXES)
+        ensure_indexes(self.target, RUN_INDEXES, unique="run_id")
+
+    def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the run's document unless the collection has a newer one."""
+        content = dict(output)
+        for name in ("created_at", "updated_at"):
+            content[name] = aware(content[name])
+        run = RunDoc.model_validate(content)
+        known = self.target.query_one({"run_id": run.run_id}, ["updated_at"])
+        if known is not None and aware(known["updated_at"]) > run.updated_at:
+            return None
+        return run_record(run, source)
+
+
+class RunFolderBuilder(Builder):
+    """Fill the collections of runs and labels from the folders of an artifact directory.
+
+    Parameters
+    ----------
+    artifact_dir
+        The artifact directory.
+    runs, labels
+        Collections.
+    max_mb
+        Largest document.
+    """
+
+    def __init__(
+        self, artifact_dir: str | Path, runs: Store, labels: Store, max_mb: float = 12.0
+    ) -> None:
+        self.artifact_dir = str(artifact_dir)
+        self.runs = runs
+        self.labels = labels
+        self.max_mb = max_mb
+        self.n_new = 0
+        super().__init__(sources=[], targets=[runs, labels], chunk_size=10)
+
+    def get_items(self) -> Iterator[RunWorkspace]:
+        """Yield the folders of all runs."""
+        ensure_indexes(self.runs, RUN_INDEXES, unique="run_id")
+        ensure_indexes(self.labels, LABEL_INDEXES, unique="label_id")
+        found = list_runs(self.artifact_dir)
+        self.total = len(found)
+        yield from found
+
+    def update_targets(self, items: Iterable[RunWorkspace | None]) -> None:
+        """Write state and new labels of runs."""
+        for workspace in items:
+            if workspace is not None:
+                self.n_new += add_run(workspace, self.runs, self.labels, self.max_mb)
+
+    def build(self) -> int:
+        """Connect, process everything and return the number of new labels."""
+        self.connect()
+        self.n_new = 0
+        self.update_targets(self.get_items())
+        return self.n_new
+
+
+def add_run(workspace: RunWorkspace, runs: Store, labels: Store, max_mb: float) -> int:
+    """Write the state and the new labels of one run; return the number of new labels.
+
+    Raises
+    ------
+    DocumentTooLargeError
+        If a document is larger than ``max_mb``.
+    """
+    run = workspace.read_run()
+    known = {doc["index"] for doc in labels.query({"run_id": run.run_id}, ["index"])}
+    new = []
+    if workspace.n_labels() > len(known):
+        new = [label for label in workspace.labels() if label.index not in known]
+    records = [label_record(label, run.campaign) for label in new]
+    for record in records:
+        check_document_size(record, max_mb, f"label {record['label_id']}")
+    if records:
+        labels.update(records, key="label_id")
+    stored = runs.query_one({"run_id": run.run_id}, ["updated_at"])
+    if stored is None or aware(stored["updated_at"]) < _to_milliseconds(run.updated_at):
+        record = run_record(run)
+        check_document_size(record, max_mb, f"run {run.run_id}")
+        runs.update(record, key="run_id")
+    return len(new)
+
+
+def _identity(doc: dict[str, Any]) -> tuple[str, int, str]:
+    return doc["uuid"], doc["index"], doc["completed_at"]
+
+
+def _to_milliseconds(date: datetime) -> datetime:
+    """Return a date as precise as the database keeps it."""
+    return date.replace(microsecond=date.microsecond // 1000 * 1000)

@@ -1,0 +1,102 @@
+"""How models, labels and runs are written to the library's collections, and read from them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from monty.json import jsanitize
+
+from onfly.schemas import FineTunedModelDoc, LabelDoc, RunDoc
+
+__all__ = [
+    "aware",
+    "label_record",
+    "model_from_record",
+    "model_record",
+    "run_record",
+    "weights_reference",
+]
+
+
+def weights_reference(output: dict[str, Any]) -> dict[str, str] | None:
+    """Return where jobflow put the weights of an output: blob_uuid and store name."""
+    weights = output.get("weights")
+    if isinstance(weights, dict) and "blob_uuid" in weights:
+        return {"blob_uuid": weights["blob_uuid"], "store": weights.get("store", "data")}
+    return None
+
+
+def model_record(
+    doc: FineTunedModelDoc,
+    weights: dict[str, str] | None,
+    source: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the document of the model collection: without weights, with fields for queries.
+
+    Parameters
+    ----------
+    doc
+        The model.
+    weights
+        Reference to its weights in the `data` store.
+    source
+        The job's output it comes from.
+    """
+    low, high = doc.temperature_range or (None, None)
+    record = doc.model_copy(update={"weights": None}).model_dump()
+    return _plain(
+        record
+        | {
+            "elements": [str(element) for element in doc.elements or []],
+            "temperature_min": low,
+            "temperature_max": high,
+            "weights_reference": weights,
+            "source": source,
+            "last_updated": datetime.now(UTC),
+        }
+    )
+
+
+def model_from_record(record: dict[str, Any]) -> FineTunedModelDoc:
+    """Return the model of a document of the model collection."""
+    extra = {"_id", "temperature_min", "temperature_max", "weights_reference", "source"}
+    content = {k: v for k, v in record.items() if k not in extra}
+    content["created_at"] = aware(content["created_at"])
+    return FineTunedModelDoc.model_validate(content)
+
+
+def label_record(label: LabelDoc, campaign: str | None = None) -> dict[str, Any]:
+    """Return the document of the label collection."""
+    identity = {
+        "label_id": f"{label.run_id}-{label.index:05d}"
+        if label.run_id is not None and label.index is not None
+        else label.structure_hash,
+        "campaign": campaign,
+        "elements": [str(element) for element in label.elements or []],
+        "last_updated": datetime.now(UTC),
+    }
+    return _plain(label.model_dump() | identity)
+
+
+def run_record(run: RunDoc, source: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the document of the run collection."""
+    return _plain(
+        run.model_dump()
+        | {
+            "source": source,
+            "elements": [str(element) for element in run.elements or []],
+            "last_updated": datetime.now(UTC),
+        }
+    )
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    # dates stay dates, so that they sort; enums and numpy numbers become plain
+    return jsanitize(record, strict=True, allow_bson=True, enum_values=True)
+
+
+def aware(value: datetime | str) -> datetime:
+    """Return a date as UTC: databases give it back without a time zone."""
+    date = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,385 @@
+"""The library of fine-tuned models: "which do I have, how good are they, give me CaZrS3"."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ase import Atoms
+from jobflow import JobStore
+from maggma.core import Store
+from pymatgen.core import Composition, Molecule, Structure
+
+from onfly.artifacts import ArtifactStore, RunWorkspace
+from onfly.artifacts.blobs import check_document_size
+from onfly.calculators import PosteriorCalculator, build_calculator
+from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder, add_run
+from onfly.library.criteria import Range, model_criteria, reduced_formula
+from onfly.library.documents import model_from_record, model_record
+from onfly.library.fit import check_fit
+from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
+from onfly.library.weights import fetch_weights
+from onfly.schemas import FineTunedModelDoc
+from onfly.settings import OnflySettings, get_settings
+from onfly.stores import job_store, sibling
+
+__all__ = ["ModelLibrary", "ModelNotFoundError"]
+
+logger = logging.getLogger(__name__)
+
+DATA_STORE = "data"
+NEWEST_FIRST = {"created_at": -1}
+
+
+class ModelNotFoundError(LookupError):
+    """The library has no model that matches."""
+
+
+class ModelLibrary:
+    """Published models, their labels and runs, next to the outputs of the jobs.
+
+    Parameters
+    ----------
+    models_store
+        Collection of the models, key ``model_id``.
+    data_store
+        Additional store `data` of the jobs, with the weights; key ``blob_uuid``.
+    artifact_store
+        Files on this machine; weights that are not there are taken from the data store.
+    labels_store, runs_store
+        Collections of labels and runs; optional.
+    settings
+        Of the machine; None reads them.
+    """
+
+    def __init__(
+        self,
+        models_store: Store,
+        data_store: Store,
+        artifact_store: ArtifactStore,
+        labels_store: Store | None = None,
+        runs_store: Store | None = None,
+        settings: OnflySettings | None = None,
+    ) -> None:
+        self.models_store = models_store
+        self.data_store = data_store
+        self.artifact_store = artifact_store
+        self.labels_store = labels_store
+        self.runs_store = runs_store
+        self.settings = settings or get_settings()
+        for store in (models_store, data_store, labels_store, runs_store):
+            if store is not None:
+                store.connect()
+
+    @classmethod
+    def from_settings(
+        cls, settings: OnflySettings | None = None, *, refresh: bool = True
+    ) -> ModelLibrary:
+        """Return the library of this machine's stores.
+
+        Parameters
+        ----------
+        settings
+            None reads them.
+        refresh
+            Whether to take in what jobs have published since; see `refresh`.
+        """
+        settings = settings or get_settings()
+        return cls.from_job_store(job_store(settings), settings, refresh=refresh)
+
+    @classmethod
+    def from_job_store(
+        cls, store: JobStore, settings: OnflySettings | None = None, *, refresh: bool = True
+    ) -> ModelLibrary:
+        """Return the library next to a job store."""
+        settings = settings or get_settings()
+        docs, data = store.docs_store, store.additional_stores[DATA_STORE]  # type: ignore[has-type]
+        library = cls(
+            sibling(docs, settings.MODELS_COLLECTION, "model_id"),
+            data,
+            ArtifactStore(settings.ARTIFACT_DIR),
+            sibling(docs, settings.LABELS_COLLECTION, "label_id"),
+            sibling(docs, settings.RUNS_COLLECTION, "run_id"),
+            settings,
+        )
+        if refresh:
+            library.refresh(store)
+        return library
+
+    # -- filling ------------------------------------------------------------------------------
+    def ensure_indexes(self) -> None:
+        """Create the indexes of all collections, unless they are there."""
+        ensure_indexes(self.models_store, MODEL_INDEXES, unique="model_id")
+        if self.labels_store is not None:
+            ensure_indexes(self.labels_store, LABEL_INDEXES, unique="label_id")
+        if self.runs_store is not None:
+            ensure_indexes(self.runs_store, RUN_INDEXES, unique="run_id")
+
+    def refresh(self, store: JobStore) -> int:
+        """Take in the outputs that were added to a job store; return how many were new."""
+        count = ModelBuilder(store, self.models_store).build()
+        if self.runs_store is not None:
+            count += RunBuilder(store, self.runs_store).build()
+        return count
+
+    def publish(self, doc: FineTunedModelDoc) -> None:
+        """Add a model that no job published, or replace it; weights go to the data store.
+
+        Raises
+        ------
+        ValueError
+            If the document carries no weights.
+        DocumentTooLargeError
+            If the document without them is too large.
+        """
+        if not doc.weights:
+            raise ValueError(
+                f"model {doc.model_id} has no weights to publish: set "
+                "weights=ensemble_to_blobs(artifact_store, doc.ensemble)"
+            )
+        reference = {"blob_uuid": f"onfly-{doc.model_id}", "store": DATA_STORE}
+        record = model_record(doc, reference)
+        check_document_size(record, self.settings.MAX_DOC_MB, f"model {doc.model_id}")
+        # weights first: a model in the collection can always be loaded
+        self.data_store.update(
+            {
+                "blob_uuid": reference["blob_uuid"],
+                "job_uuid": doc.run_id,
+                "job_index": 1,
+                "data": [blob.model_dump() for blob in doc.weights],
+            },
+            key="blob_uuid",
+        )
+        self.ensure_indexes()
+        self.models_store.update(record, key="model_id")
+
+    def add_run(self, workspace: RunWorkspace) -> int:
+        """Add state and labels of a run from its folder; return the number of new labels.
+
+        Raises
+        ------
+        ValueError
+            If the library has no collections of labels and runs.
+        """
+        if self.labels_store is None or self.runs_store is None:
+            raise ValueError("this library was opened without collections of labels and runs")
+        self.ensure_indexes()
+        return add_run(
+            workspace, self.runs_store, self.labels_store, max_mb=self.settings.MAX_DOC_MB
+        )
+
+    def add_runs(self) -> int:
+        """Add state and labels of all runs in the artifact directory; return the new labels."""
+        if self.labels_store is None or self.runs_store is None:
+            raise ValueError("this library was opened without collections of labels and runs")
+        root = self.artifact_store.root
+        builder = RunFolderBuilder(
+            root, self.runs_store, self.labels_store, self.settings.MAX_DOC_MB
+        )
+        return builder.build()
+
+    # -- finding ------------------------------------------------------------------------------
+    def records(
+        self,
+        *,
+        properties: Sequence[str] | None = None,
+        sort: dict[str, int] | None = None,
+        limit: int = 0,
+        **criteria: Any,
+    ) -> list[dict[str, Any]]:
+        """Return documents as they are stored, or some fields of them; criteria as in `query`."""
+        found = self.models_store.query(
+            model_criteria(**criteria),
+            None if properties is None else [*properties],
+            sort=sort or NEWEST_FIRST,  # type: ignore[arg-type]
+            limit=limit,
+        )
+        return [{k: v for k, v in doc.items() if k != "_id"} for doc in found]
+
+    def query(
+        self,
+        *,
+        formula: str | None = None,
+        chemsys: str | None = None,
+        elements: Sequence[str] | None = None,
+        foundation_model: str | None = None,
+        level_of_theory: str | None = None,
+        threshold_ev: Range | None = None,
+        temperature: Range | None = None,
+        min_coverage: float | None = None,
+        campaign: str | None = None,
+        state: str | Sequence[str] | None = None,
+        limit: int = 0,
+        **criteria: Any,
+    ) -> list[FineTunedModelDoc]:
+        """Return the models that match, the newest first.
+
+        Parameters
+        ----------
+        formula
+            Any spelling; compared by the reduced formula.
+        chemsys
+            Such as ``"Ca-S-Zr"``: exactly these elements.
+        elements
+            All of these must be in it.
+        foundation_model, level_of_theory, campaign
+            As published.
+        threshold_ev
+            Largest threshold in eV, or a range ``(low, high)`` with None for an open end.
+        temperature
+            K, one or a range: must lie within the range of the model.
+        min_coverage
+            Least fraction of audits within the threshold.
+        state
+            ``"ready"``, ``"unproven"``, ``"stopped"`` or several of them.
+        limit
+            Number of models; 0 gives all.
+        **criteria
+            Further conditions in MongoDB's query language, by field.
+        """
+        records = self.records(
+            formula=formula,
+            chemsys=chemsys,
+            elements=elements,
+            foundation_model=foundation_model,
+            level_of_theory=level_of_theory,
+            threshold_ev=threshold_ev,
+            temperature=temperature,
+            min_coverage=min_coverage,
+            campaign=campaign,
+            state=state,
+            limit=limit,
+            **criteria,
+        )
+        return [model_from_record(record) for record in records]
+
+    def get(self, model_id: str) -> FineTunedModelDoc:
+        """Return a model by its id.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is none.
+        """
+        return model_from_record(self._record(model_id))
+
+    def latest(
+        self,
+        formula: str,
+        *,
+        level_of_theory: str | None = None,
+        temperature: float | tuple[float, float] | None = None,
+        allow_mismatch: bool = False,
+        state: str | Sequence[str] | None = None,
+        **criteria: Any,
+    ) -> FineTunedModelDoc:
+        """Return the newest model of a compound, a proven one if there is one.
+
+        Parameters
+        ----------
+        formula
+            Of the compound.
+        level_of_theory, temperature
+            What the model is wanted for; one that does not fit is refused.
+        allow_mismatch
+            Take the newest even if these do not fit.
+        state
+            None takes a ``"ready"`` model, and if there is none an ``"unproven"`` one.
+        **criteria
+            As in `query`.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is none; the message says what there is.
+        ModelMismatchError
+            If there are models of the compound, but none that fits.
+        """
+        states = ("ready", "unproven") if state is None else (state,)
+        task: dict[str, Any] = {"level_of_theory": level_of_theory, "temperature": temperature}
+        fitting = {} if allow_mismatch else task
+        for wanted in states:
+            found = self.query(formula=formula, state=wanted, limit=1, **fitting, **criteria)
+            if found:
+                if wanted == "unproven" and state is None:
+                    logger.warning("model %s is unproven by audits", found[0].model_id)
+                return found[0]
+            if other := self.query(formula=formula, state=wanted, limit=1, **criteria):
+                check_fit(other[0], level_of_theory=level_of_theory, temperature=temperature)
+        raise ModelNotFoundError(self._nothing(formula, states))
+
+    def calculator(
+        self,
+        model_id: str,
+        device: str | None = None,
+        *,
+        structure: Structure | Molecule | Atoms | Composition | str | None = None,
+        level_of_theory: str | None = None,
+        temperature: float | Sequence[float] | None = None,
+        allow_mismatch: bool = False,
+        **kwargs: Any,
+    ) -> PosteriorCalculator:
+        """Return the ASE calculator of a model.
+
+        Parameters
+        ----------
+        model_id
+            Of the model.
+        device
+            Torch device; None takes that of the settings.
+        structure, level_of_theory, temperature
+            What it is wanted for; a model that does not fit is refused.
+        allow_mismatch
+            Take it all the same.
+        **kwargs
+            Of `onfly.calculators.build_calculator`.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such model.
+        ModelMismatchError
+            If it does not fit.
+        ArtifactError
+            If its weights are missing or were changed.
+        """
+        record = self._record(model_id)
+        check_fit(
+            model_from_record(record),
+            allow_mismatch=allow_mismatch,
+            structure=structure,
+            level_of_theory=level_of_theory,
+            temperature=temperature,
+        )
+        return build_calculator(
+            self._load(record), self.artifact_store, device or self.settings.DEVICE, **kwargs
+        )
+
+    def fetch_weights(self, model_id: str) -> FineTunedModelDoc:
+        """Make sure that the weights of a model are on this machine, and return the model."""
+        return self._load(self._record(model_id))
+
+    # -- inside -------------------------------------------------------------------------------
+    def _record(self, model_id: str) -> dict[str, Any]:
+        record = self.models_store.query_one({"model_id": model_id})
+        if record is None:
+            raise ModelNotFoundError(
+                f"no model {model_id!r} in {self.models_store.name}: `onfly models list` shows "
+                "what there is"
+            )
+        return record
+
+    def _load(self, record: dict[str, Any]) -> FineTunedModelDoc:
+        doc = model_from_record(record)
+        reference = record.get("weights_reference")
+        fetch_weights(doc, reference, self.data_store, self.artifact_store)
+        return doc
+
+    def _nothing(self, formula: str, states: Sequence[Any]) -> str:
+        message = f"no model of {reduced_formula(formula)} in state {' or '.join(map(str, states))}"
+        other = self.records(formula=formula, properties=["model_id", "state"], limit=3)
+        if other:
+            there = ", ".join(f"{r['model_id']} ({r['state']})" for r in other)
+            return f"{message}; there is {there}: name the state to take one"
+        return f"{message}: fine-tune one with `onfly run`, or check the spelling"

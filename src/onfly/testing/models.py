@@ -1,0 +1,133 @@
+"""Published models and runs of the toy potential, made in milliseconds without any MD."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pymatgen.core import Lattice, Molecule, Structure
+
+from onfly.artifacts import RunWorkspace
+from onfly.artifacts.blobs import ensemble_to_blobs
+from onfly.bayes.posterior import PosteriorState, posterior_from_dict
+from onfly.potentials import load_foundation
+from onfly.schemas import (
+    CalibrationDoc,
+    EnsembleDoc,
+    FineTunedModelDoc,
+    LabelDoc,
+    RunDoc,
+    from_any_structure,
+    structure_hash,
+)
+
+__all__ = ["crystal", "toy_label", "toy_model", "toy_run", "water"]
+
+N_MEMBERS = 3
+
+
+def crystal(first: str = "Cu", second: str = "Au") -> Structure:
+    """Return four atoms of two elements in a distorted fcc cell."""
+    sites = np.array([[0, 0, 0], [0.52, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.49]])
+    return Structure(Lattice.cubic(3.9), [first, first, second, second], sites)
+
+
+def water() -> Molecule:
+    """Return a water molecule."""
+    return Molecule(["O", "H", "H"], [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]])
+
+
+def toy_ensemble(
+    workspace: RunWorkspace, structure: Structure | Molecule, seed: int
+) -> EnsembleDoc:
+    """Write an ensemble of the toy potential, scattered around its pretrained weights."""
+    potential = load_foundation("toy", sorted({str(site.specie) for site in structure}))
+    posterior = posterior_from_dict({"kind": "sghmc", "n_members": N_MEMBERS})
+    generator = torch.Generator().manual_seed(seed)
+    members = tuple(
+        {
+            name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+            for name, tensor in member.items()
+        }
+        for member in posterior.initial(potential, ("toy", seed)).members
+    )
+    settings = {k: v for k, v in posterior.to_dict().items() if k != "kind"}
+    return workspace.save_ensemble(
+        PosteriorState("sghmc", members), generation=3, n_labels=5, settings=settings
+    )
+
+
+def toy_model(
+    root: str | Path,
+    model_id: str = "m1",
+    structure: Structure | Molecule | None = None,
+    seed: int = 0,
+    **fields: Any,
+) -> FineTunedModelDoc:
+    """Return a published model; its weights are in the document and in files under ``root``."""
+    structure = structure or crystal()
+    workspace = RunWorkspace(root, f"run-{model_id}")
+    ensemble = toy_ensemble(workspace, structure, seed)
+    content = {
+        "model_id": model_id,
+        "run_id": workspace.run_id,
+        "state": "ready",
+        "stop_reason": "all stages are done",
+        "structure": structure,
+        "foundation_model": "toy",
+        "labeller": "emt",
+        "level_of_theory": "PBE",
+        "threshold_ev": 0.1,
+        "temperature_range": (300.0, 800.0),
+        "n_steps": 1000,
+        "simulated_time_fs": 2000.0,
+        "energy_offset": -2.5,
+        "n_labels": 5,
+        "n_audits": 20,
+        "n_audits_within": 19,
+        "coverage": 0.95,
+        "calibration": CalibrationDoc(shape=1.5, rate=10.0, n=6, sum_z2=9.0),
+        "ensemble": ensemble,
+        "weights": ensemble_to_blobs(workspace.store, ensemble),
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return from_any_structure(FineTunedModelDoc, structure, **content | fields)
+
+
+def toy_run(
+    run_id: str = "run-1", structure: Structure | Molecule | None = None, **fields: Any
+) -> RunDoc:
+    """Return the state of a run that has not begun."""
+    content = {
+        "run_id": run_id,
+        "foundation_model": "toy",
+        "threshold_ev": 0.1,
+        "settings": {},
+        "calibration": CalibrationDoc(shape=1.5, rate=10.0),
+    }
+    return from_any_structure(RunDoc, structure or crystal(), **content | fields)
+
+
+def toy_label(
+    index: int = 0,
+    run_id: str = "run-1",
+    structure: Structure | Molecule | None = None,
+    **fields: Any,
+) -> LabelDoc:
+    """Return a label with numbers that depend on its index."""
+    structure = structure or crystal()
+    generator = torch.Generator().manual_seed(index)
+    content = {
+        "structure": structure,
+        "structure_hash": structure_hash(structure),
+        "energy": -10.0 - index,
+        "forces": torch.randn(len(structure), 3, generator=generator).tolist(),
+        "run_id": run_id,
+        "index": index,
+        "reason": "uncertain",
+        "labeller": "emt",
+    }
+    return from_any_structure(LabelDoc, structure, **content | fields)
