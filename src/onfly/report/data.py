@@ -25,7 +25,7 @@ from onfly.schemas.label import LabelDoc
 from onfly.schemas.model import FineTunedModelDoc
 from onfly.schemas.run import RunDoc
 
-__all__ = ["RunData", "find_setting", "load_run", "to_atoms"]
+__all__ = ["RunData", "find_setting", "load_documents", "load_run", "to_atoms"]
 
 THERMO_COLUMNS = (
     "step",
@@ -114,6 +114,13 @@ class RunData:
         return self.time_ps(steps) if self.has_clock else np.asarray(steps, dtype=float)
 
     @property
+    def axis_range(self) -> tuple[float, float] | None:
+        """Ends of that axis, with a little room for markers; None at the very start."""
+        steps = [label.md_step or 0 for label in self.labels]
+        end = float(self.axis(max([self.n_steps, *steps])))
+        return (-0.015 * end, 1.015 * end) if end > 0 else None
+
+    @property
     def axis_label(self) -> str:
         """Name of that axis."""
         return "simulated time (ps)" if self.has_clock else "MD step"
@@ -122,6 +129,34 @@ class RunData:
     def judged_labels(self) -> list[LabelDoc]:
         """Labels with a prediction made before they were learned."""
         return [label for label in self.labels if label.predicted_energy is not None]
+
+
+def load_documents(
+    folder: str | Path, problems: list[str] | None = None
+) -> tuple[RunDoc, FineTunedModelDoc | None]:
+    """Read the state of a run and its published model, without labels and logs.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no ``run.json``.
+    ValueError
+        If ``run.json`` is no state of a run.
+    """
+    path = Path(folder).expanduser()
+    if not (path / "run.json").is_file():
+        raise FileNotFoundError(
+            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
+        )
+    try:
+        run = RunDoc.model_validate_json((path / "run.json").read_text())
+    except ValidationError as error:
+        raise ValueError(f"{path / 'run.json'} is no state of a run: {error}") from error
+    model = None
+    if (path / "model.json").is_file():
+        found: list[str] = [] if problems is None else problems
+        model = _attempt(path / "model.json", _reader(FineTunedModelDoc), found)
+    return run, model
 
 
 def load_run(folder: str | Path) -> RunData:
@@ -135,18 +170,8 @@ def load_run(folder: str | Path) -> RunData:
         If ``run.json`` is no state of a run.
     """
     path = Path(folder).expanduser()
-    if not (path / "run.json").is_file():
-        raise FileNotFoundError(
-            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
-        )
-    try:
-        run = RunDoc.model_validate_json((path / "run.json").read_text())
-    except ValidationError as error:
-        raise ValueError(f"{path / 'run.json'} is no state of a run: {error}") from error
     problems: list[str] = []
-    model = None
-    if (path / "model.json").is_file():
-        model = _attempt(path / "model.json", _reader(FineTunedModelDoc), problems)
+    run, model = load_documents(path, problems)
     labels = _each(path / "labels", "*.json", _reader(LabelDoc), problems)
     training = _each(path / "training", "*.json", lambda p: json.loads(p.read_text()), problems)
     return RunData(

@@ -87,7 +87,8 @@ def lambda_posterior(data: RunData, history: CalibrationHistory) -> Figure | Non
     if not history.labels:
         return None
     # as 1/sqrt(λ), the factor on the error bars: a number that speaks for itself
-    factor = np.geomspace(0.1, 12, 140)
+    ends = [_gamma(state).ppf([0.002, 0.998]) ** -0.5 for state in history.states]
+    factor = np.geomspace(min(0.6, 0.9 * np.min(ends)), max(1.6, 1.1 * np.max(ends)), 160)
     lam = factor**-2.0
     columns = []
     for state in history.states:
@@ -108,6 +109,7 @@ def lambda_posterior(data: RunData, history: CalibrationHistory) -> Figure | Non
                 ],
                 [Reference(1.0, "1: right as they are", theme.THRESHOLD)],
                 log=True,
+                yrange=(float(factor[0]), float(factor[-1])),
             )
         ],
         note="The belief about the factor after each label (posterior of λ; dark is likely). "
@@ -138,6 +140,7 @@ def z_score_history(data: RunData, history: CalibrationHistory) -> Figure | None
         key="z-scores",
         title="Are errors as large as predicted?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=[
             Panel(
                 "error / error bar (z-score)",

@@ -61,6 +61,7 @@ def labels_over_time(data: RunData) -> Figure | None:
         key="labels",
         title="Did the calls for reference calculations stop?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=[Panel("number of labels", items, yrange=(0, 1.06 * len(labels) + 0.5))],
         note="Each label is one expensive reference calculation. A blue line that becomes flat "
         "means that the model no longer asks for help. Audits are random checks that go on "
@@ -95,7 +96,7 @@ def _by_reason(
                 Points(
                     x[index],
                     values[index],
-                    f"this model, {name}",
+                    f"fine-tuned, {name}",
                     color,
                     symbol=symbol,  # type: ignore[arg-type]
                     text=[f"label {labels[i].index}: {values[i]:.3g} {unit}" for i in index],
@@ -123,7 +124,7 @@ def energy_errors(data: RunData) -> Figure | None:
         items.insert(
             0,
             Points(
-                x, foundation, "foundation model", theme.FOUNDATION, symbol="circle-open", size=7
+                x, foundation, "before fine-tuning", theme.FOUNDATION, symbol="circle-open", size=7
             ),
         )
         items.insert(0, _stems(x, own[known], foundation, "same structure", "#cbd2d9"))
@@ -131,6 +132,7 @@ def energy_errors(data: RunData) -> Figure | None:
         key="energy-errors",
         title="How wrong was the energy, before each label was learned?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=[
             Panel(
                 "|energy error| (meV per cell)",
@@ -161,7 +163,7 @@ def force_errors(data: RunData) -> Figure | None:
         items.insert(
             0,
             Points(
-                x, foundation, "foundation model", theme.FOUNDATION, symbol="circle-open", size=7
+                x, foundation, "before fine-tuning", theme.FOUNDATION, symbol="circle-open", size=7
             ),
         )
         items.insert(0, _stems(x, own[known], foundation, "same structure", "#cbd2d9"))
@@ -169,6 +171,7 @@ def force_errors(data: RunData) -> Figure | None:
         key="force-errors",
         title="How wrong were the forces?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=[Panel("force error, RMSE (meV/Å)", items, log=True)],
         note="Root mean square over all force components of one structure, before it was learned.",
         height=360,

@@ -86,6 +86,7 @@ def md_history(data: RunData) -> Figure | None:
         key="md",
         title="What does the trajectory do?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=panels,
         note="Black ticks: steps at which the model asked for a reference calculation, whose "
         f"forces then moved the atoms.{energy}",
@@ -152,6 +153,7 @@ def doubt(data: RunData) -> Figure | None:
         key="doubt",
         title="How sure is the model, step by step?",
         xlabel=data.axis_label,
+        xrange=data.axis_range,
         panels=panels,
         note="The risk is the calibrated probability that the energy is wrong by more than the "
         "threshold. Where it crosses the red line a reference calculation is made.",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as MplFigure
 
 from onfly.report import theme
 from onfly.report.spec import Band, Bars, Figure, Heat, Line, Panel, Points
+from onfly.report.ticks import panel_ticks
 
 __all__ = ["draw_png", "save_png"]
 
@@ -98,6 +99,12 @@ def _panel(axes: Axes, panel: Panel, named: set[str]) -> None:
             fontsize=8,
             color=reference.color,
         )
+    if panel.log:
+        ticks, texts = panel_ticks(panel)
+        limits = axes.get_ylim()  # ticks outside the data must not widen the axis
+        axes.set_yticks(ticks, texts)
+        axes.minorticks_off()
+        axes.set_ylim(limits)
     axes.set_ylabel(panel.ylabel)
     if panel.yrange is not None:
         axes.set_ylim(panel.yrange)

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from onfly.report import theme
 from onfly.report.spec import Band, Bars, Figure, Heat, Line, Panel, Points
+from onfly.report.ticks import panel_ticks
 
 __all__ = ["LAYOUT", "draw_plotly"]
 
@@ -29,6 +30,11 @@ LAYOUT: dict[str, Any] = {
     "plot_bgcolor": "#ffffff",
     "font": {"family": FONT, "size": 13, "color": theme.INK},
     "hoverlabel": {"font": {"family": FONT}},
+    "modebar": {
+        "bgcolor": "rgba(255,255,255,0.85)",
+        "color": "#9aa5b1",
+        "activecolor": theme.MODEL,
+    },
 }
 BLUES = [[0.0, "rgba(255,255,255,0)"], [0.15, "#e3eef7"], [0.5, "#7fb3d9"], [1.0, "#1f5f99"]]
 
@@ -173,11 +179,12 @@ def draw_plotly(spec: Figure) -> go.Figure:
         limits = panel.yrange
         if limits is not None and panel.log:
             limits = (float(np.log10(limits[0])), float(np.log10(limits[1])))
+        ticks, texts = panel_ticks(panel) if panel.log else (None, None)
         figure.update_yaxes(
             title={"text": panel.ylabel, "standoff": 6},
             type="log" if panel.log else "linear",
-            dtick=1 if panel.log and _decades(panel) > 2 else None,
-            exponentformat="power" if panel.log else None,
+            tickvals=ticks,
+            ticktext=texts,
             range=limits,
             row=row,
             col=1,
@@ -208,9 +215,3 @@ def draw_plotly(spec: Figure) -> go.Figure:
         hovermode="closest",
     )
     return figure
-
-
-def _decades(panel: Panel) -> float:
-    values = [np.asarray(item.y, dtype=float) for item in panel.items if hasattr(item, "y")]
-    joined = np.concatenate([v[np.isfinite(v) & (v > 0)].ravel() for v in values] or [np.ones(1)])
-    return float(np.log10(joined.max() / joined.min())) if joined.size else 0.0

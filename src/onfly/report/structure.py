@@ -69,8 +69,9 @@ def _bonds(atoms: Atoms, positions: np.ndarray) -> np.ndarray:
     shown = Atoms(atoms.numbers, positions, cell=atoms.cell, pbc=False)
     i, j = neighbor_list("ij", shown, natural_cutoffs(shown, mult=1.15))
     pairs = i < j
-    gap = np.full((int(pairs.sum()), 3), np.nan)
-    lines = np.stack([positions[i[pairs]], positions[j[pairs]], gap], axis=1)
+    a, b = positions[i[pairs]], positions[j[pairs]]
+    # a bond that ended in the middle of an atom would be drawn across its disc
+    lines = np.stack([a + 0.2 * (b - a), b + 0.2 * (a - b), np.full(a.shape, np.nan)], axis=1)
     return lines.reshape(-1, 3)
 
 
@@ -183,10 +184,7 @@ def draw_structure(data: RunData, height: int = 560) -> go.Figure | None:
             "yaxis": hidden,
             "zaxis": hidden,
             "aspectmode": "data",
-            "camera": {
-                "projection": {"type": "orthographic"},
-                "eye": {"x": 1.5, "y": 1.1, "z": 0.6},
-            },
+            "camera": {"eye": {"x": 1.25, "y": 0.95, "z": 0.5}},
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         sliders=[

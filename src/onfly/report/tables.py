@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.report import theme
@@ -15,10 +16,18 @@ from onfly.report.data import RunData, find_setting
 from onfly.report.verdict import energy_text
 from onfly.schemas.label import LabelDoc
 
-__all__ = ["audit_rmse", "correction_rows", "cpu_hours", "facts", "formula_html", "label_rows"]
-__all__ += ["settings_text", "stage_rows", "tiles"]
+__all__ = [
+    "NONE",
+    "audit_rmse",
+    "correction_rows",
+    "cpu_hours",
+    "facts",
+    "formula_html",
+    "label_rows",
+]
+__all__ += ["number", "settings_text", "stage_rows", "tiles"]
 
-NONE = "–"
+NONE = "–"  # the cell of a value that is not there
 
 
 def formula_html(formula: str) -> str:
@@ -27,7 +36,8 @@ def formula_html(formula: str) -> str:
     return re.sub(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)", r"<sub>\1</sub>", escaped)
 
 
-def _number(value: float | None, digits: int = 3, factor: float = 1.0, sign: bool = False) -> str:
+def number(value: float | None, digits: int = 3, factor: float = 1.0, sign: bool = False) -> str:
+    """Write a number without an exponent; a dash if there is none."""
     if value is None or not np.isfinite(value):
         return NONE
     scaled = factor * value
@@ -68,7 +78,7 @@ def tiles(data: RunData) -> list[dict[str, str]]:
     steps = f"{data.n_steps:,} MD steps".replace(",", " ")
     if data.has_clock:
         time = float(data.time_ps(data.n_steps))
-        result.append({"name": "Simulated", "value": f"{_number(time)} ps", "more": steps})
+        result.append({"name": "Simulated", "value": f"{number(time)} ps", "more": steps})
     else:
         result.append({"name": "Simulated", "value": f"{data.n_steps}", "more": "MD steps"})
     result.append(
@@ -83,7 +93,7 @@ def tiles(data: RunData) -> list[dict[str, str]]:
     result.append(
         {
             "name": "Threshold of the energy error",
-            "value": f"{_number(run.threshold_ev, factor=1000)} meV",
+            "value": f"{number(run.threshold_ev, factor=1000)} meV",
             "more": energy_text(run.threshold_ev).split("(")[1].rstrip(")") + each,
         }
     )
@@ -100,8 +110,8 @@ def tiles(data: RunData) -> list[dict[str, str]]:
         result.append(
             {
                 "name": "Energy error at audits",
-                "value": f"{_number(own, 2, 1000)} meV",
-                "more": f"RMSE; before fine-tuning {_number(foundation, 2, 1000)} meV",
+                "value": f"{number(own, 2, 1000)} meV",
+                "more": f"RMSE; before fine-tuning {number(foundation, 2, 1000)} meV",
             }
         )
     else:
@@ -129,7 +139,10 @@ def facts(data: RunData) -> list[tuple[str, str]]:
     sampler = run.ensemble.posterior if run.ensemble else None
     step = find_setting(run.settings, "time_step")
     rows = [
-        ("Compound", f"{run.formula_pretty}" + (f", {atoms} atoms" if atoms else "")),
+        (
+            "Compound",
+            Markup(formula_html(run.formula_pretty or "")) + (f", {atoms} atoms" if atoms else ""),
+        ),
         ("Foundation model", run.foundation_model),
         ("Reference calculations", " · ".join(x for x in (run.labeller, level) if x) or NONE),
         ("Threshold", f"{energy_text(run.threshold_ev)} on the energy of the whole cell"),
@@ -230,14 +243,14 @@ def label_rows(data: RunData) -> list[dict[str, Any]]:
                 "step": label.md_step,
                 "reason": theme.reason_name(label.reason),
                 "energy": f"{label.energy:.4f}",
-                "error": _number(error, 3, 1000, sign=True),
+                "error": number(error, 3, 1000, sign=True),
                 "beyond": error is not None and abs(error) > data.run.threshold_ev,
-                "std": _number(label.predicted_std, 3, 1000),
-                "risk": _number(label.probability, 2, 100),
-                "foundation": _number(foundation, 3, 1000, sign=True),
-                "force": _number(label.force_rmse, 3, 1000),
-                "foundation_force": _number(label.foundation_force_rmse, 3, 1000),
-                "seconds": _number(label.elapsed, 3),
+                "std": number(label.predicted_std, 3, 1000),
+                "risk": number(label.probability, 2, 100),
+                "foundation": number(foundation, 3, 1000, sign=True),
+                "force": number(label.force_rmse, 3, 1000),
+                "foundation_force": number(label.foundation_force_rmse, 3, 1000),
+                "seconds": number(label.elapsed, 3),
             }
         )
     return rows
