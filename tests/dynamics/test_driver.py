@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onfly.bayes.calibration import Calibration
+from onfly.dynamics.calculator import SuppliedLabel
+from onfly.dynamics.criteria import AuditSchedule, Warmup
+from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
+from onfly.dynamics.guards import Guards
+from onfly.dynamics.stages import MDStage
+from onfly.dynamics.state import MDState
+from tests.dynamics.conftest import run, same
+
+STAGES = {
+    "langevin": MDStage(40, temperature=300.0),
+    "langevin-ramp": MDStage(40, temperature=(300.0, 600.0)),
+    "nve": MDStage(40, temperature=None, ensemble="nve"),
+    "nvt-nose-hoover": MDStage(40, temperature=300.0, dynamics="nose-hoover-chain"),
+    "nvt-bussi": MDStage(40, temperature=300.0, dynamics="bussi"),
+    "nvt-berendsen": MDStage(40, temperature=300.0, dynamics="berendsen"),
+    "npt-mtk": MDStage(40, temperature=300.0, pressure=1.0, ensemble="npt"),
+    "npt-berendsen": MDStage(
+        40, temperature=300.0, pressure=1.0, ensemble="npt", dynamics="berendsen"
+    ),
+}
+
+
+def test_nve_conserves_energy(make_driver, initial_state):
+    driver = make_driver([MDStage(1000, temperature=None, ensemble="nve")], time_step=1.0)
+    state, totals = initial_state, []
+    for _ in range(1000):
+        state, event = driver.step(state)
+        assert isinstance(event, Moved)
+        totals.append(state.energy + state.kinetic_energy)
+    n_atoms = len(initial_state.numbers)
+    assert np.ptp(totals) / n_atoms < 1e-5
+    assert np.ptp([t - state.energy for t in totals]) > 0
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_joined_segments_are_one_run_bit_for_bit(name, make_driver, initial_state):
+    stages = [STAGES[name]]
+    whole, _ = run(make_driver(stages), initial_state, 30)
+    first, _ = run(make_driver(stages), initial_state, 13)
+    stored = MDState.from_arrays(first.to_arrays())
+    joined, _ = run(make_driver(stages), stored, 17)
+    assert same(whole, joined)
+    assert not np.array_equal(whole.positions, initial_state.positions)
+
+
+def test_joining_without_the_thermostat_would_show(make_driver, initial_state):
+    """The test above can fail: a thermostat started afresh gives another run."""
+    from dataclasses import replace
+
+    stages = [STAGES["npt-mtk"]]
+    whole, _ = run(make_driver(stages), initial_state, 30)
+    first, _ = run(make_driver(stages), initial_state, 13)
+    joined, _ = run(
+        make_driver(stages),
+        replace(first, integrator={k: 0 * v for k, v in first.integrator.items()}),
+        17,
+    )
+    assert not same(whole, joined)
+
+
+def test_npt_changes_the_cell_and_nvt_does_not(make_driver, initial_state):
+    npt, _ = run(make_driver([STAGES["npt-mtk"]]), initial_state, 20)
+    nvt, _ = run(make_driver([STAGES["langevin"]]), initial_state, 20)
+    assert not np.array_equal(npt.cell, initial_state.cell)
+    assert np.array_equal(nvt.cell, initial_state.cell)
+
+
+def test_stages_jump_and_end(make_driver, initial_state):
+    stages = [
+        MDStage(150, temperature=300.0, ase_md_kwargs={"friction": 0.02}),
+        MDStage(150, temperature=1200.0, ase_md_kwargs={"friction": 0.02}),
+    ]
+    driver = make_driver(stages, time_step=1.0)
+    state, temperatures = initial_state, []
+    while True:
+        state, event = driver.step(state)
+        if isinstance(event, Finished):
+            break
+        temperatures.append(state.temperature)
+    assert state.step == 300
+    assert np.mean(temperatures[200:]) > 1.7 * np.mean(temperatures[:150])
+
+
+def test_uncertain_step_is_not_taken(make_driver, make_predictor, initial_state):
+    driver = make_driver(
+        [STAGES["langevin"]], threshold=1e-3, predictor=make_predictor(spread=0.05)
+    )
+    state, event = driver.step(initial_state)
+    assert isinstance(event, LabelRequest)
+    assert event.reason == "uncertain"
+    assert event.probability > 0.05
+    assert same(state, initial_state)
+    assert not np.array_equal(event.atoms.positions, initial_state.positions)
+
+
+@pytest.mark.parametrize("name", ["langevin", "nve", "npt-mtk"])
+def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predictor, initial_state):
+    stages = [STAGES[name]]
+    uncertain = make_predictor(spread=0.05)
+    _, event = make_driver(stages, threshold=1e-3, predictor=uncertain).step(initial_state)
+    forces = 0.1 * np.ones_like(initial_state.forces)
+    forces[0, 0] = -1.0
+    label = SuppliedLabel(
+        event.atoms.positions, event.atoms.cell.array, -7.0, forces, np.zeros((3, 3))
+    )
+    driver = make_driver(stages, threshold=1e-3, predictor=uncertain, supplied=label)
+    state, moved = driver.step(initial_state)
+    assert isinstance(moved, Moved)
+    assert state.source == "label"
+    assert state.energy == -7.0
+    np.testing.assert_array_equal(state.forces, forces)
+    np.testing.assert_array_equal(state.positions, event.atoms.positions)
+    # the first half kick of the next step uses them as well, whatever the ensemble says
+    free = make_driver(stages)
+    after, _ = free.step(state)
+    other, _ = make_driver(stages).step(
+        MDState(**{**vars(state), "forces": np.zeros_like(forces)})
+    )
+    assert not np.array_equal(after.positions, other.positions)
+
+
+def test_audits_are_random_steps_of_their_own_stream(make_driver, initial_state):
+    schedule = AuditSchedule(50, ("a",))
+    steps = [s for s in range(100_000) if schedule.is_audit(s)]
+    # binomial(100000, 1/50): mean 2000, std 44
+    assert abs(len(steps) - 2000) < 5 * 44
+    assert steps == [s for s in range(100_000) if AuditSchedule(50, ("a",)).is_audit(s)]
+    assert steps != [s for s in range(100_000) if AuditSchedule(50, ("b",)).is_audit(s)]
+    assert not any(AuditSchedule(0, ("a",)).is_audit(s) for s in range(1000))
+    driver = make_driver([STAGES["langevin"]], audit_interval=1)
+    _, event = driver.step(initial_state)
+    assert isinstance(event, LabelRequest)
+    assert event.reason == "audit"
+
+
+def test_warmup_asks_until_labels_count(make_driver, initial_state):
+    driver = make_driver([STAGES["langevin"]], warmup=Warmup(2, 5), n_counted=1)
+    _, events = run(driver, initial_state, 5)
+    assert [type(e) for e in events[:4]] == [Moved] * 4
+    assert isinstance(events[4], LabelRequest)
+    assert events[4].reason == "warmup"
+    enough = make_driver([STAGES["langevin"]], warmup=Warmup(2, 5), n_counted=2)
+    _, events = run(enough, initial_state, 10)
+    assert all(isinstance(e, Moved) for e in events)
+
+
+def test_explosion_rolls_back_and_asks(make_driver, initial_state):
+    driver = make_driver([STAGES["langevin"]], guards=Guards(max_temperature=1.0))
+    state, event = driver.step(initial_state)
+    assert isinstance(event, LabelRequest)
+    assert event.reason == "guard"
+    assert "temperature" in event.detail
+    assert same(state, initial_state)
+    np.testing.assert_array_equal(event.atoms.positions, initial_state.positions)
+    labelled = initial_state.with_results(-1.0, initial_state.forces, initial_state.stress)
+    _, event = make_driver([STAGES["langevin"]], guards=Guards(max_temperature=1.0)).step(labelled)
+    assert isinstance(event, Exploded)
+
+
+def test_forces_that_are_not_finite_are_caught(make_driver, initial_state):
+    bad = MDState(**{**vars(initial_state), "forces": np.full((4, 3), np.nan)})
+    state, event = make_driver([STAGES["nve"]]).step(bad)
+    assert isinstance(event, LabelRequest)
+    assert same(state, bad) or np.isnan(state.forces).all()
+
+
+def test_atoms_too_close_are_caught(initial_state):
+    positions = initial_state.positions.copy()
+    positions[1] = positions[0] + [0.3, 0, 0]
+    close = MDState(**{**vars(initial_state), "positions": positions})
+    assert "closer" in Guards().check(close, 300.0, initial_state.volume)
+    assert Guards().check(initial_state, 300.0, initial_state.volume) is None
+
+
+def test_calibration_moves_the_decision(make_driver, make_predictor, initial_state):
+    predictor = make_predictor(spread=0.01)
+    std = predictor.predict(initial_state.to_atoms()).energy_std
+    honest = Calibration()
+    for _ in range(30):
+        honest = honest.update(std, std)
+    driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
+    assert isinstance(driver.step(initial_state)[1], LabelRequest)
+    driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
+    driver.calibration = honest
+    assert isinstance(driver.step(initial_state)[1], Moved)
+
+
+def test_a_rewound_state_takes_another_way(make_driver, initial_state):
+    rewound = initial_state.rewound(300.0, ("test",))
+    assert rewound.temperature == pytest.approx(300.0, rel=0.8)
+    a, _ = run(make_driver([STAGES["langevin"]]), initial_state, 3)
+    b, _ = run(make_driver([STAGES["langevin"]]), rewound, 3)
+    assert not np.allclose(a.positions, b.positions)
