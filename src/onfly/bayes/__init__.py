@@ -1,9 +1,11 @@
 """Bayesian fine-tuning: prior, likelihood, sampler, ensemble and calibration."""
 
+from onfly.bayes.adaptive import Plateau
 from onfly.bayes.calibration import Calibration
 from onfly.bayes.chain import ChainDivergedError, ChainTrace, run_cycle
 from onfly.bayes.ensemble import energy_moments, force_moments
 from onfly.bayes.heads import head_log_scale, head_parameters
+from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.parallel import ChainPool
@@ -21,7 +23,9 @@ __all__ = [
     "ChainTrace",
     "CyclicSchedule",
     "GaussianPrior",
+    "LastLayerPosterior",
     "LikelihoodScales",
+    "Plateau",
     "Posterior",
     "PosteriorState",
     "PotentialTarget",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from onfly.bayes import sghmc
+from onfly.bayes.adaptive import Plateau
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.schedules import CyclicSchedule
@@ -81,6 +82,7 @@ def run_cycle(
     eps: float = 1e-4,
     stability: float = 0.5,
     inplace: bool = True,
+    plateau: Plateau | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Params, ChainTrace]:
     """Run one cycle of SGHMC.
@@ -107,6 +109,8 @@ def run_cycle(
         See `preconditioner_floors`.
     inplace
         Reuse buffers; the numbers are the same.
+    plateau
+        Shortens the cycle once the fit no longer improves; None runs all steps of the schedule.
     on_progress
         Called as ``on_progress(step, n_steps)`` at the points of the trace.
 
@@ -130,7 +134,9 @@ def run_cycle(
     )
     state, trace = sghmc.init(params), ChainTrace()
     every = max(1, schedule.n_steps // TRACE_POINTS)
-    for i in range(schedule.n_steps):
+    newest = torch.tensor([n - 1]), torch.ones(1)
+    i = 0
+    while i < schedule.n_steps:
         step_size, temperature = schedule.at(i)
         indices, weights = sampler.draw(sampler_generator or generator)
         value, likelihood_grads = target.value_and_grad(state.params, indices, weights)
@@ -151,6 +157,13 @@ def run_cycle(
             floors=floors,
             inplace=inplace,
         )
+        i += 1
+        if plateau is not None:
+            plateau.add(value)
+            if plateau.is_due(i, schedule):
+                latest, _ = target.value_and_grad(state.params, *newest)
+                if plateau.reached(latest):
+                    schedule, plateau = plateau.shorten(i, schedule), None
     if not all(bool(value.isfinite().all()) for value in state.params.values()):
         raise ChainDivergedError(
             f"parameters are not finite after {state.step} steps: use a smaller step size than "

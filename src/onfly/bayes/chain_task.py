@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
+from onfly.bayes.adaptive import Plateau
 from onfly.bayes.chain import run_cycle
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.prior import GaussianPrior
@@ -33,7 +34,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """Settings of a cycle; None takes the default of the target's potential."""
+    """Settings of a cycle.
+
+    Parameters
+    ----------
+    n_steps, batch_size
+        Steps of a cycle (the most, if `min_steps` is set), and draws per minibatch.
+    step_size, prior_std
+        γ₀ and σ_TL; None takes the default of the target's potential.
+    head_std
+        Prior std of the heads' weights; None takes σ_TL.
+    friction, beta, eps
+        α, decay of the second moment and ε of `onfly.bayes.sghmc.step`.
+    burn_in, ramp
+        Fractions of the cycle without noise, and of the ramp of the temperature that follows.
+    stability
+        See `onfly.bayes.chain.preconditioner_floors`.
+    min_steps
+        Shortest cycle when the length adapts itself (see `onfly.bayes.adaptive`); None always
+        takes `n_steps`.
+    tolerance
+        Of the criterion of the adaptive length.
+    """
 
     n_steps: int = 2000
     batch_size: int = 5
@@ -46,12 +68,18 @@ class ChainSettings:
     burn_in: float = 0.2
     ramp: float = 0.05
     stability: float = 0.5
+    min_steps: int | None = None
+    tolerance: float = 0.02
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        for name in ("step_size", "prior_std", "head_std", "eps", "stability"):
+        if self.min_steps is not None and not 1 <= self.min_steps <= self.n_steps:
+            raise ValueError(
+                f"min_steps must be between 1 and n_steps={self.n_steps}, got {self.min_steps!r}"
+            )
+        for name in ("step_size", "prior_std", "head_std", "eps", "stability", "tolerance"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0.0):
                 raise ValueError(f"{name} must be finite and positive, got {value!r}")
@@ -203,6 +231,9 @@ def _run(
         beta=settings.beta,
         eps=settings.eps,
         stability=settings.stability,
+        plateau=None
+        if settings.min_steps is None
+        else Plateau(settings.min_steps, settings.tolerance),
         on_progress=on_progress,
     )
     return sample, trace.as_dict()

@@ -30,20 +30,16 @@ def energy_moments(energies: Tensor) -> tuple[Tensor, Tensor]:
     return energies.mean(0), _spread(energies)
 
 
-def force_moments(
-    forces: Tensor, log_scale: Tensor | None = None, force_std_base: float = 0.0
-) -> tuple[Tensor, Tensor]:
+def force_moments(forces: Tensor, member_std: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the mean forces, shape (N, 3), and the std of a force component, shape (N,).
 
     Parameters
     ----------
     forces
         Forces by each member in eV/Å, shape (M, N, 3).
-    log_scale
-        log(σ_F/σ_base) by each member's head, shape (M, N); None leaves the members' own
-        variances out.
-    force_std_base
-        σ_base in eV/Å.
+    member_std
+        σ_F by each member's head in eV/Å, shape (M, N); None leaves the members' own variances
+        out.
 
     Notes
     -----
@@ -51,6 +47,6 @@ def force_moments(
     own σ_F².
     """
     variance = _spread(forces).mean(-1)
-    if log_scale is not None:
-        variance = variance + force_std_base**2 * torch.exp(2.0 * log_scale).mean(0)
+    if member_std is not None:
+        variance = variance + member_std.square().mean(0)
     return forces.mean(0), variance.sqrt()

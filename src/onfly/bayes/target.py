@@ -75,6 +75,8 @@ class PotentialTarget:
         Stress of each label, eV/Å³, tension positive, shape (3, 3); None where there is none.
     scales
         Standard deviations of the likelihood.
+    atoms
+        The configurations; only needed for `feature_slopes`.
     cache_size
         Collated minibatches to keep on the device.
 
@@ -93,6 +95,7 @@ class PotentialTarget:
         stresses: Sequence[np.ndarray | None] | None,
         scales: LikelihoodScales,
         *,
+        atoms: Sequence[Atoms] | None = None,
         cache_size: int = 64,
     ) -> None:
         n = len(graphs)
@@ -104,6 +107,7 @@ class PotentialTarget:
             )
         self.potential, self.scales, self.graphs = potential, scales, list(graphs)
         self.n_data, self.defaults = n, potential.defaults
+        self.atoms = None if atoms is None else list(atoms)
         self.cache_size = cache_size
         self._energies = [float(energy) for energy in energies]
         self._forces = [np.array(force, dtype=float) for force in forces]
@@ -149,20 +153,20 @@ class PotentialTarget:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        options = {"dtype": self.potential.dtype, "device": self.potential.device}
+        options: dict[str, Any] = {"dtype": self.potential.dtype, "device": self.potential.device}
         stress = has_stress = None
         mask = [self._stresses[i] is not None for i in key]
         if any(mask) and self.potential.supports_stress:
             chosen = [self._stresses[i] for i in key]
             full = [np.zeros((3, 3)) if s is None else s for s in chosen]
-            stress = torch.tensor(np.stack(full), **options)  # type: ignore[arg-type]
+            stress = torch.tensor(np.stack(full), **options)
             has_stress = torch.tensor(mask, device=self.potential.device)
         batch = self.potential.collate([self.graphs[i] for i in key])
         labels = LabelBatch(
             energy=torch.tensor(
                 [self._energies[i] for i in key], dtype=torch.float64, device=options["device"]
-            ),  # type: ignore[arg-type]
-            forces=torch.tensor(np.concatenate([self._forces[i] for i in key]), **options),  # type: ignore[arg-type]
+            ),
+            forces=torch.tensor(np.concatenate([self._forces[i] for i in key]), **options),
             stress=stress,
             has_stress=has_stress,
         )
@@ -195,6 +199,53 @@ class PotentialTarget:
         grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         return total.detach(), dict(zip(leaves, grads, strict=True))
 
+    def n_atoms(self, index: int) -> int:
+        """Return the number of atoms of a label."""
+        return len(self._forces[index])
+
+    def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
+        batch = self.potential.collate(graphs)
+        features = self.potential.evaluate(params, batch, forces=False).features.detach().double()
+        zeros = features.new_zeros(len(graphs), features.shape[1])
+        return zeros.index_add(0, batch.owner, features)
+
+    def summed_features(self, params: Params, chunk: int = 16) -> Tensor:
+        """Return the features of each label, summed over its atoms, shape (N, F), float64."""
+        parts = [self.graphs[i : i + chunk] for i in range(0, self.n_data, chunk)]
+        return torch.cat([self._summed_features(params, part) for part in parts])
+
+    def feature_slopes(
+        self, params: Params, index: int, directions: np.ndarray, step: float = 0.02
+    ) -> Tensor:
+        """Return slopes of the summed features of a label, by central differences.
+
+        Parameters
+        ----------
+        params
+            Parameters.
+        index
+            Number of the label.
+        directions
+            Unit vectors in the 3 n_atoms coordinates, shape (K, n_atoms, 3).
+        step
+            Length of a displacement along a direction in Å.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (K, F), 1/Å, float64.
+        """
+        if self.atoms is None:
+            raise ValueError("force rows need the configurations: build the target with atoms=…")
+        graphs = []
+        for sign in (1.0, -1.0):
+            for direction in directions:
+                moved = self.atoms[index].copy()
+                moved.positions += sign * step * direction
+                graphs.append(self.potential.graph(moved))
+        plus, minus = self._summed_features(params, graphs).chunk(2)
+        return (plus - minus) / (2.0 * step)
+
 
 @lru_cache(maxsize=1)
 def _potential(
@@ -223,4 +274,4 @@ def potential_target(
     """
     potential = _potential(name, elements, device, dtype)
     graphs = [potential.graph(a) for a in atoms]
-    return PotentialTarget(potential, graphs, energies, forces, stresses, scales)
+    return PotentialTarget(potential, graphs, energies, forces, stresses, scales, atoms=atoms)
