@@ -1,0 +1,71 @@
+# Two commands are enough: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+# A CPU build where the package index offers one under this version; on a GPU node set
+# TORCH=torch, or install torch into .venv by hand first.
+TORCH ?= torch==2.13.0
+VENV := .venv
+NEQUIP := .venv-nequip
+REMOTE := .venv-remote
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-main test-nequip test-remote test-slow docs lint clean
+
+demo: $(VENV)/.ready
+	$(VENV)/bin/onfly demo
+
+test: test-main test-nequip test-remote
+
+test-main: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest tests -m "not slow and not nequip and not remote and not dft"
+
+# The e3nn pins of mace-torch and of the nequip family exclude each other.
+test-nequip: $(NEQUIP)/.ready
+	$(NEQUIP)/bin/python -m pytest tests/potentials -m "nequip and not slow"
+
+# jobflow-remote pins an old pymongo.
+test-remote: $(REMOTE)/.ready
+	$(REMOTE)/bin/python -m pytest tests -m "remote and not slow"
+
+test-slow: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest tests -m "slow and not nequip and not remote"
+
+lint: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/.ready-docs
+	$(VENV)/bin/mkdocs build --strict
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q "$(TORCH)"
+	$(VENV)/bin/python -m pip install -q -e ".[chgnet,mace,tblite]"
+	touch $@
+
+# The database server of the tests is a program of its own under the GPL: it is started, never
+# imported, and its Python dependencies are not needed.
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install -q -e ".[test,dev]"
+	$(VENV)/bin/python -m pip install -q --no-deps secantusdb==0.6.0b17
+	touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install -q -e ".[docs]"
+	touch $@
+
+$(NEQUIP)/.ready: pyproject.toml
+	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
+	$(NEQUIP)/bin/python -m pip install -q "$(TORCH)"
+	$(NEQUIP)/bin/python -m pip install -q -e ".[nequip,chgnet,test]"
+	touch $@
+
+$(REMOTE)/.ready: pyproject.toml
+	test -x $(REMOTE)/bin/python || $(PYTHON) -m venv $(REMOTE)
+	$(REMOTE)/bin/python -m pip install -q "$(TORCH)"
+	$(REMOTE)/bin/python -m pip install -q -e ".[remote,test]"
+	$(REMOTE)/bin/python -m pip install -q --no-deps secantusdb==0.6.0b17
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(NEQUIP) $(REMOTE) onfly-demo site
