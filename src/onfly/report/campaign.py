@@ -11,8 +11,9 @@ from urllib.parse import quote
 from onfly.analysis.metrics import binomial_interval
 from onfly.artifacts.atomic import atomic_write
 from onfly.report import tables
-from onfly.report.build import TONES, build_report, render
+from onfly.report.build import build_report
 from onfly.report.data import RunData, load_run
+from onfly.report.theme import TONES
 from onfly.report.verdict import Verdict, judge
 
 __all__ = ["build_campaign_report"]
@@ -45,6 +46,8 @@ def build_campaign_report(
     ValueError
         If no folder is given.
     """
+    from onfly.report.page import render  # imports plotly
+
     folders = [Path(folder).expanduser() for folder in run_folders]
     if not folders:
         raise ValueError("no runs given: a campaign report needs at least one")

@@ -103,7 +103,7 @@ def tiles(data: RunData) -> list[dict[str, str]]:
             {
                 "name": "Audits within threshold",
                 "value": f"{within} of {len(audits)}",
-                "more": f"all steps: {100 * low:.0f}–{100 * high:.0f} % (95 % confidence)",
+                "more": f"whole run: {100 * low:.0f}–{100 * high:.0f} % of steps (95 % confidence)",
             }
         )
         own, foundation = audit_rmse(data.labels)

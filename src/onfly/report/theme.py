@@ -10,6 +10,7 @@ __all__ = [
     "REASONS",
     "REASON_ORDER",
     "THRESHOLD",
+    "TONES",
     "reason_color",
     "reason_name",
 ]
@@ -43,6 +44,15 @@ REASONS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit (random check)", "#009e73", "diamond"),
 }
 REASON_ORDER = tuple(REASONS)
+
+# state of a verdict -> class of the style sheet
+TONES = {
+    "ready": "ready",
+    "needs more audits": "more",
+    "not accurate enough": "bad",
+    "running": "busy",
+    "stopped": "bad",
+}
 
 
 def reason_name(reason: str | None) -> str:

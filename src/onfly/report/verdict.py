@@ -68,10 +68,8 @@ def judge(
         min_audits = int(find_setting(run.settings, "min_audits") or MIN_AUDITS)
     if min_coverage is None:
         min_coverage = float(find_setting(run.settings, "min_coverage") or MIN_COVERAGE)
-    # the model may have been learning after its first audits; only those since count for it
+    # what was audited before the weights last changed was another model
     n, within = run.audits_since_update, run.audits_within_since_update
-    if model is not None and n == 0:
-        n, within = model.n_audits, model.n_audits_within
     enough, good = n >= min_audits, n > 0 and within >= min_coverage * n
     reasons = _audit_reasons(run, n, within, min_audits, min_coverage)
 
@@ -128,20 +126,16 @@ def _audit_reasons(
 ) -> list[str]:
     threshold = energy_text(run.threshold_ev)
     if n == 0:
-        earlier = (
-            f" (the {_plural(run.n_audits, 'audit')} before were made of earlier weights)"
-            if run.n_audits
-            else ""
-        )
         return [
-            f"No audit of the present weights was made yet{earlier}. An audit is a reference "
-            f"calculation at a random step; {min_audits} are needed."
+            "The model in its present state was not audited yet. An audit is a reference "
+            f"calculation at a random step; {min_audits} are needed.",
+            *_earlier(run, n),
         ]
     low, high = binomial_interval(within, n)
     verb = "was" if within == 1 else "were"
     sentences = [
         f"{within} of {_plural(n, 'audit')} (reference calculations at random steps) {verb} within "
-        f"the threshold: the energy of the whole cell was wrong by less than {threshold}.",
+        f"the threshold: the energy of the whole cell was wrong by no more than {threshold}.",
         f"This means that the model keeps the threshold in {100 * low:.0f} % to {100 * high:.0f} % "
         "of the steps under the conditions of this run (95 % confidence).",
     ]
@@ -151,7 +145,18 @@ def _audit_reasons(
         )
     if n < min_audits:
         sentences.append(f"{min_audits - n} of the {min_audits} required audits are missing.")
+    sentences += _earlier(run, n)
     return sentences
+
+
+def _earlier(run: RunDoc, n: int) -> list[str]:
+    """Audits of the weights before the last update: another model, but not without interest."""
+    if run.n_audits <= n:
+        return []
+    return [
+        f"Over the whole run, while the model was still learning, {run.n_audits_within} of "
+        f"{_plural(run.n_audits, 'audit')} were within the threshold."
+    ]
 
 
 def _end(run: RunDoc, model: FineTunedModelDoc | None) -> list[str]:
