@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pymatgen.core import Composition, Element
+from pymatgen.core import Composition, DummySpecies, Element
 
 __all__ = ["model_criteria", "reduced_formula", "sorted_chemsys"]
 
@@ -73,9 +73,13 @@ def reduced_formula(formula: str) -> str:
         If it is not a formula.
     """
     try:
-        return Composition(formula).reduced_formula
+        composition = Composition(formula)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{formula!r} is not a chemical formula: {error}") from error
+    unknown = [str(s) for s in composition if isinstance(s, DummySpecies)]
+    if unknown or not composition:
+        raise ValueError(f"{formula!r} is not a chemical formula: no element {', '.join(unknown)}")
+    return composition.reduced_formula
 
 
 def sorted_chemsys(chemsys: str) -> str:

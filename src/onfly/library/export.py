@@ -1,0 +1,113 @@
+"""Labels as extended xyz, the common format of training sets, and models as folders.
+
+The labels of many compounds in one file are the input for fine-tuning a model of a whole class.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+from maggma.core import Store
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from onfly.artifacts import ArtifactStore
+from onfly.artifacts.atomic import atomic_write, ensure_folder
+from onfly.artifacts.blobs import ensemble_files
+from onfly.schemas import FineTunedModelDoc, LabelDoc
+
+__all__ = ["export_labels", "export_model", "label_atoms", "read_labels"]
+
+logger = logging.getLogger(__name__)
+
+_STORE_FIELDS = {"_id", "label_id", "campaign", "last_updated"}
+
+
+def label_atoms(label: LabelDoc) -> Atoms:
+    """Return a label as Atoms with its energy (eV), forces (eV/Å) and stress (eV/Å³)."""
+    plain = AseAtomsAdaptor.get_atoms(label.structure, msonable=False)
+    atoms = Atoms(
+        numbers=plain.numbers, positions=plain.positions, cell=plain.cell.array, pbc=plain.pbc
+    )
+    results = {"energy": label.energy, "forces": np.array(label.forces)}
+    if label.stress is not None:
+        results["stress"] = full_3x3_to_voigt_6_stress(np.array(label.stress))
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    for name in ("run_id", "index", "reason", "md_step", "labeller", "input_hash"):
+        value = getattr(label, name)
+        if value is not None:
+            atoms.info["label_index" if name == "index" else name] = value
+    return atoms
+
+
+def export_labels(labels: Iterable[LabelDoc], path: str | Path) -> int:
+    """Write labels, of one run or of many compounds, to one extended xyz file.
+
+    Returns
+    -------
+    int
+        Number of labels written.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or if they were made with different settings of one labeller: energies
+        of different settings have different zeros.
+    """
+    chosen = list(labels)
+    if not chosen:
+        raise ValueError("there are no labels to export")
+    hashes: dict[str, set[str]] = {}
+    for label in chosen:
+        hashes.setdefault(label.labeller, set()).add(label.input_hash or "unknown")
+    if len(hashes) > 1:
+        raise ValueError(
+            f"the labels come from different labellers ({', '.join(sorted(hashes))}): their "
+            "energies cannot be in one data set; choose one"
+        )
+    mixed = {name for name, found in hashes.items() if len(found) > 1}
+    if mixed:
+        logger.warning(
+            "labels of %s were made with %d different inputs (k-points differ between cells, "
+            "for instance); check that their energies are comparable",
+            ", ".join(sorted(mixed)),
+            max(len(found) for found in hashes.values()),
+        )
+    target = Path(path)
+    ensure_folder(target.absolute().parent)
+    temporary = target.with_name(f".{target.name}.tmp")
+    ase.io.write(temporary, [label_atoms(label) for label in chosen], format="extxyz")
+    os.replace(temporary, target)
+    return len(chosen)
+
+
+def read_labels(store: Store, criteria: dict | None = None) -> list[LabelDoc]:
+    """Read labels from the library's collection, ordered by run and index."""
+    found = store.query(criteria or {}, sort={"run_id": 1, "index": 1})
+    return [
+        LabelDoc.model_validate({k: v for k, v in doc.items() if k not in _STORE_FIELDS})
+        for doc in found
+    ]
+
+
+def export_model(doc: FineTunedModelDoc, store: ArtifactStore, folder: str | Path) -> Path:
+    """Write a model as a folder that ``load_calculator(path=folder)`` reads on any machine.
+
+    Raises
+    ------
+    ArtifactError
+        If a file of its weights is missing or was changed.
+    """
+    target = Path(folder).absolute()
+    for ref in ensemble_files(doc.ensemble):
+        atomic_write(ArtifactStore(target).path(ref), store.load_bytes(ref))
+    bare = doc.model_copy(update={"weights": None})
+    atomic_write(target / "model.json", bare.model_dump_json(indent=1).encode())
+    return target
