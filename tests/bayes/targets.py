@@ -11,7 +11,14 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from torch import Tensor
 
-from onfly.bayes import LikelihoodScales, PotentialTarget
+from onfly.bayes import (
+    CyclicSchedule,
+    GaussianPrior,
+    LikelihoodScales,
+    PotentialTarget,
+    PrioritySampler,
+    run_cycle,
+)
 from onfly.potentials import Batch, Defaults, Params, Potential, Prediction
 
 DEFAULTS = Defaults(prior_std=0.5, step_size=1e-3, shape=1.5, rate=10.0, source="test")
@@ -107,6 +114,7 @@ def pair_target(n_labels: int, noise_seed: int = 0, energy_std: float = 0.01, co
         [label.forces.detach().numpy() for label in labels],
         [label.stress[0].detach().numpy() for label in labels],
         LikelihoodScales(energy_std, force_std_base=0.02, stress_std=0.01),
+        atoms=atoms,
     )
 
 
@@ -167,3 +175,38 @@ def linear_target(n_copies: int = 4) -> LinearGaussianTarget:
 def die() -> None:
     """A target factory that kills its process."""
     os._exit(3)
+
+
+class LinearRowsTarget:
+    """Labels whose features are given, for the closed formula of the last layer."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.n_data = rows, len(rows)
+        self.scales = LikelihoodScales(0.3)
+
+    def summed_features(self, params: Params) -> Tensor:
+        return self.rows
+
+    def feature_slopes(self, params, index, directions):
+        raise AssertionError("no force rows were asked for")
+
+    def n_atoms(self, index: int) -> int:
+        return 1
+
+
+def linear_rows_target(n: int) -> LinearRowsTarget:
+    generator = torch.Generator().manual_seed(21)
+    return LinearRowsTarget(torch.randn(n, 5, generator=generator, dtype=torch.float64))
+
+
+def cycle(target, prior_std=0.5, n_steps=1500, step_size=1e-2, seed=0, **options):
+    prior = GaussianPrior.around(target.reference(), prior_std)
+    return run_cycle(
+        target,
+        prior,
+        target.reference(),
+        CyclicSchedule(n_steps, step_size),
+        PrioritySampler(target.n_data, options.pop("batch_size", 5)),
+        torch.Generator().manual_seed(seed),
+        **options,
+    )

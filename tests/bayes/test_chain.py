@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from targets import LinearGaussianTarget, PairPotential, linear_target, pair_target
+from targets import LinearGaussianTarget, PairPotential, cycle, linear_target, pair_target
 
 from onfly.bayes import (
     ChainDivergedError,
@@ -16,19 +16,6 @@ from onfly.bayes import (
     SGHMCPosterior,
     run_cycle,
 )
-
-
-def cycle(target, prior_std=0.5, n_steps=1500, step_size=1e-2, seed=0, **options):
-    prior = GaussianPrior.around(target.reference(), prior_std)
-    return run_cycle(
-        target,
-        prior,
-        target.reference(),
-        CyclicSchedule(n_steps, step_size),
-        PrioritySampler(target.n_data, options.pop("batch_size", 5)),
-        torch.Generator().manual_seed(seed),
-        **options,
-    )
 
 
 def repeated(k: int) -> LinearGaussianTarget:

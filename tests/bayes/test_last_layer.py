@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from targets import PairPotential, argon, linear_rows_target, pair_target
+
+from onfly.bayes import ChainPool, LastLayerPosterior, posterior_from_dict
+
+KEY = ("test", "last layer")
+FAST = LastLayerPosterior(n_steps=100, step_size=1e-2)
+
+
+def moments(posterior, state, atoms):
+    """Predict some configurations as the loop does."""
+    potential = PairPotential()
+    batch = potential.collate([potential.graph(a) for a in atoms])
+    energies, features = [], []
+    for member in state.members:
+        prediction = potential.evaluate(member, batch, forces=False)
+        energies.append(prediction.energy)
+        zeros = torch.zeros(len(atoms), 6, dtype=torch.float64)
+        features.append(zeros.index_add(0, batch.owner, prediction.features))
+    return posterior.energy_moments(state, torch.stack(energies), torch.stack(features))
+
+
+@pytest.fixture(scope="module")
+def initial():
+    return FAST.initial(PairPotential(), KEY)
+
+
+def update(posterior, initial, n_labels, **options):
+    return posterior.update(
+        initial, functools.partial(pair_target, n_labels), seed_key=KEY, generation=1, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def updated(initial):
+    return update(FAST, initial, 4)[0]
+
+
+def test_variance_is_that_of_bayesian_linear_regression():
+    """On rows that are exactly linear: ridge and noise as in the closed formula."""
+    target = linear_rows_target(12)
+    posterior = LastLayerPosterior(n_steps=1, force_rows=0, ridge=0.01, scale=2.0)
+    factor = posterior._factor(target, {}, KEY)
+    rows = target.rows / target.scales.energy_std
+    gram = rows.T @ rows
+    ridge = 0.01 * gram.diagonal().mean()
+    covariance = torch.linalg.inv(gram + ridge * torch.eye(5))
+    state = initial_state(factor)
+    probe = torch.randn(1, 7, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    _, variance = posterior.energy_moments(state, torch.zeros(1, 7), probe)
+    expected = 4.0 * torch.einsum("bi,ij,bj->b", probe[0], covariance, probe[0])
+    assert torch.allclose(variance, expected, rtol=1e-10)
+
+
+def initial_state(factor):
+    from onfly.bayes import PosteriorState
+
+    return PosteriorState("last_layer", ({},), {"factor": factor[None]})
+
+
+def test_slopes_are_those_of_the_features(updated):
+    target = pair_target(2)
+    params = updated.members[0]
+    directions = np.random.default_rng(0).normal(size=(2, 4, 3))
+    directions /= np.linalg.norm(directions, axis=(1, 2), keepdims=True)
+    coarse = target.feature_slopes(params, 1, directions)
+    fine = target.feature_slopes(params, 1, directions, step=1e-4)
+    assert coarse.shape == (2, 6)
+    assert torch.allclose(coarse, fine, rtol=0.02, atol=2e-3)
+
+
+def test_more_labels_narrow_it(initial):
+    narrow, wide = (update(FAST, initial, n)[0] for n in (12, 2))
+    unseen = [argon(100 + s) for s in range(10)]
+    assert (moments(FAST, narrow, unseen)[1] < moments(FAST, wide, unseen)[1]).all()
+
+
+def test_unlike_configurations_are_less_certain(updated):
+    seen = moments(FAST, updated, [argon(s) for s in range(4)])[1]
+    unlike = moments(FAST, updated, [argon(50, n=9), argon(51, n=12)])[1]
+    assert unlike.min() > 2 * seen.max()
+    # a labelled configuration is at most as uncertain as its label
+    assert seen.max() < 0.01**2
+
+
+def test_force_rows_narrow_it(initial):
+    state, _ = update(FAST, initial, 3)
+    without = LastLayerPosterior(n_steps=100, step_size=1e-2, force_rows=0)
+    other, _ = update(without, initial, 3)
+    assert torch.equal(state.members[0]["w1"], other.members[0]["w1"])
+    unseen = [argon(100 + s) for s in range(10)]
+    with_rows, energies_only = (moments(FAST, s, unseen)[1] for s in (state, other))
+    assert with_rows.mean() < energies_only.mean()
+
+
+def test_same_bits_again_and_with_workers(initial, updated):
+    again, _ = update(FAST, initial, 4)
+    with ChainPool(1) as pool:
+        worker, _ = update(FAST, initial, 4, pool=pool)
+    for other in (again, worker):
+        assert torch.equal(other.extra["factor"], updated.extra["factor"])
+        assert torch.equal(other.members[0]["w1"], updated.members[0]["w1"])
+
+
+def test_narrow_prior_returns_the_foundation(initial):
+    state, _ = update(LastLayerPosterior(n_steps=100, prior_std=1e-7), initial, 3)
+    for name, value in PairPotential().parameters().items():
+        assert (state.members[0][name] - value).abs().max() < 1e-6
+
+
+def test_spread_of_members_is_added():
+    posterior = LastLayerPosterior(n_members=3, n_steps=60, step_size=1e-2)
+    state, _ = update(posterior, posterior.initial(PairPotential(), KEY), 3)
+    assert state.extra["factor"].shape == (3, 6, 6)
+    energies = torch.tensor([[1.0], [2.0], [3.0]])
+    _, variance = posterior.energy_moments(state, energies, torch.zeros(3, 1, 6))
+    assert float(variance) == pytest.approx(1.0)
+
+
+def test_before_the_first_update_the_spread_means_nothing(initial):
+    _mean, variance = moments(FAST, initial, [argon(0)])
+    assert float(variance) == 0.0
+
+
+def test_settings():
+    assert posterior_from_dict(FAST.to_dict()) == FAST
+    assert FAST.needs_features
+    for bad in ({"n_members": 0}, {"ridge": 0.0}, {"scale": float("nan")}, {"force_rows": -1}):
+        with pytest.raises(ValueError):
+            LastLayerPosterior(**bad)
+    with pytest.raises(ValueError, match="features"):
+        FAST.energy_moments(initial_state(torch.eye(6).double()), torch.zeros(1, 1))
