@@ -27,11 +27,13 @@ logger = logging.getLogger(__name__)
 
 def _distribution_version(dotted: str) -> str | None:
     package = dotted.split(".")[0]
-    names = importlib.metadata.packages_distributions().get(package, [package])
     try:
-        return importlib.metadata.version(names[0])
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        pass
+    # slow, since it reads the files of every distribution: only if the names differ
+    names = importlib.metadata.packages_distributions().get(package)
+    return importlib.metadata.version(names[0]) if names else None
 
 
 def _task_stress(voigt: list[float]) -> list[list[float]]:

@@ -74,7 +74,7 @@ def preset_names() -> list[str]:
     return [*sorted(_ASE_PRESETS), *(f"vasp-{name}" for name in VASP_PRESETS)]
 
 
-def label_maker(name: str, **kwargs: Any) -> Maker:
+def label_maker(name: str, /, **kwargs: Any) -> Maker:
     """Return a maker of labels.
 
     Parameters
