@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +14,8 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 from onfly.potentials import Potential, load_foundation
 
@@ -27,7 +32,7 @@ MARKS = {"sevennet": pytest.mark.nequip, "nequip": pytest.mark.nequip}
 def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
     """Write a MACE model with random weights, small enough to be built in a second."""
     from onfly.potentials.mace_loading import import_mace
-    from onfly.potentials.mace_pruning import default_dtype
+    from onfly.potentials.precision import default_dtype
 
     modules = import_mace()
     from e3nn import o3
@@ -64,6 +69,92 @@ def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
 def mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mace", exc_type=ImportError)
     return random_mace(tmp_path_factory.mktemp("mace") / "random.model")
+
+
+NEQUIP_TRAINING = """
+run: [train]
+types: [H, O, Na, Cl]
+data:
+  _target_: nequip.data.datamodule.ASEDataModule
+  seed: 0
+  train_file_path: ${oc.env:ONFLY_TEST_FRAMES}
+  val_file_path: ${oc.env:ONFLY_TEST_FRAMES}
+  transforms:
+    - _target_: nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper
+      model_type_names: ${types}
+    - {_target_: nequip.data.transforms.NeighborListTransform, r_max: 4.5}
+  train_dataloader: {_target_: torch.utils.data.DataLoader, batch_size: 2}
+  val_dataloader: {_target_: torch.utils.data.DataLoader, batch_size: 2}
+trainer:
+  _target_: lightning.Trainer
+  accelerator: cpu
+  max_steps: 1
+  logger: false
+  enable_progress_bar: false
+  callbacks:
+    - _target_: lightning.pytorch.callbacks.ModelCheckpoint
+      dirpath: ${hydra:runtime.output_dir}
+      save_last: true
+training_module:
+  _target_: nequip.train.EMALightningModule
+  loss:
+    _target_: nequip.train.EnergyForceLoss
+    coeffs: {total_energy: 1.0, forces: 1.0}
+  val_metrics:
+    _target_: nequip.train.EnergyForceMetrics
+    coeffs: {total_energy_mae: 1.0, forces_mae: 1.0}
+  optimizer: {_target_: torch.optim.Adam, lr: 0.001}
+  model:
+    _target_: nequip.model.NequIPGNNModel
+    seed: 0
+    model_dtype: float64
+    type_names: ${types}
+    r_max: 4.5
+    num_layers: 2
+    l_max: 1
+    num_features: 8
+    radial_mlp_width: 16
+    avg_num_neighbors: 10.0
+    per_type_energy_shifts: {H: -1.0, O: -4.0, Na: -2.0, Cl: -3.0}
+global_options: {allow_tf32: false}
+"""
+
+
+def random_nequip(folder: Path) -> Path:
+    """Train a tiny NequIP model for one step with nequip's own commands, and package it."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in range(4):
+        atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=rng.normal(), forces=rng.normal(size=(len(atoms), 3))
+        )
+        frames.append(atoms)
+    write(folder / "frames.extxyz", frames)
+    (folder / "tiny.yaml").write_text(NEQUIP_TRAINING)
+    commands = Path(sys.executable).parent
+    env = {**os.environ, "ONFLY_TEST_FRAMES": str(folder / "frames.extxyz")}
+    package = folder / "random.nequip.zip"
+    for command in (
+        ["nequip-train", "-cp", str(folder), "-cn", "tiny", f"hydra.run.dir={folder}/run"],
+        ["nequip-package", "build", str(folder / "run" / "last.ckpt"), str(package)],
+    ):
+        done = subprocess.run(
+            [str(commands / command[0]), *command[1:]],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return package
+
+
+@pytest.fixture(scope="session")
+def nequip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("nequip")
+    return random_nequip(tmp_path_factory.mktemp("nequip"))
 
 
 @pytest.fixture(scope="session")

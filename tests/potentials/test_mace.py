@@ -90,16 +90,25 @@ def test_digest_of_the_file_is_recorded(full, mace_file):
     assert full.sha256 == hashlib.sha256(mace_file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("before", [None, "0"])
-def test_import_leaves_the_protection_against_unpickling_on(before):
+def test_import_leaves_the_protection_against_unpickling_on():
     env = {k: v for k, v in os.environ.items() if k != UNSAFE_SWITCH}
-    if before is not None:
-        env[UNSAFE_SWITCH] = before
     code = (
         "import os; from onfly.potentials.mace_loading import import_mace; import_mace(); "
-        f"assert os.environ.get({UNSAFE_SWITCH!r}) == {before!r}"
+        f"assert {UNSAFE_SWITCH!r} not in os.environ"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_loading_leaves_the_protection_against_unpickling_on(monkeypatch, mace_file, before):
+    if before is None:
+        monkeypatch.delenv(UNSAFE_SWITCH, raising=False)
+    else:
+        monkeypatch.setenv(UNSAFE_SWITCH, before)
+    load_foundation(mace_file)
+    with pytest.raises(ValueError, match="knows no model"):
+        checkpoint_path("mace-mp-nonsense")
+    assert os.environ.get(UNSAFE_SWITCH) == before
 
 
 def test_missing_package_names_the_extra(monkeypatch, mace_file):

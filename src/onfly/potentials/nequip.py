@@ -17,6 +17,7 @@ from torch import Tensor
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
 from onfly.potentials.nequip_energy import NequIPEnergy
+from onfly.potentials.precision import default_dtype
 
 __all__ = ["NequIPPotential", "load", "matches"]
 
@@ -53,8 +54,9 @@ def load(
         from nequip.utils.global_state import set_global_state
     except ModuleNotFoundError as error:
         raise ImportError('NequIP is not installed: pip install "onfly[nequip]"') from error
-    set_global_state()
-    model: Any = ModelFromPackage(str(path.resolve()))
+    with default_dtype(torch.get_default_dtype()):  # nequip makes it float64 for the process
+        set_global_state()
+        model: Any = ModelFromPackage(str(path.resolve()))
     if hasattr(model, "keys"):
         if len(model) != 1:
             raise ValueError(f"{path} holds {len(model)} models, expected one")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
+from onfly.potentials.precision import default_dtype
 from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
 
 __all__ = ["SevenNetPotential", "load", "matches"]
@@ -56,7 +57,8 @@ def load(
     if not path.is_file():
         raise FileNotFoundError(f"no SevenNet checkpoint at {path}")
     sevenn.nn.convolution.message_gather = message_gather
-    model = load_checkpoint(str(path)).build_model()
+    with default_dtype(torch.float32):  # its tables are compared with those of the checkpoint
+        model = load_checkpoint(str(path)).build_model()
     potential = SevenNetPotential(name, model, device, dtype or torch.float32)
     potential.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     unknown = sorted(set(elements or ()) - set(potential.elements))
