@@ -36,7 +36,6 @@ _SNAPSHOT: dict[str, Any] = {
     "LVTOT": False,
     "LORBIT": 11,
 }
-_NO_U: dict[str, Any] = {"LDAU": False}
 
 
 @dataclass(frozen=True)
@@ -79,31 +78,34 @@ class VaspPreset:
         return n[0], n[1], n[2]
 
 
-def _config(source: dict[str, Any]) -> dict[str, Any]:
+def _config(source: dict[str, Any], *, with_u: bool = False) -> dict[str, Any]:
     """Return a set's configuration without what drifts along a run or scales with its size."""
     config = deepcopy(source)
     for tag in ("KSPACING", "EDIFF_PER_ATOM", "EDIFF", "ISMEAR", "SIGMA"):
         config["INCAR"].pop(tag, None)
+    if not with_u:
+        config["INCAR"] = {k: v for k, v in config["INCAR"].items() if not k.startswith("LDAU")}
     return config
 
 
+_MP_U = _config(MPRelaxSet.CONFIG, with_u=True)
 _MP = _config(MPRelaxSet.CONFIG)
 _MATPES = _config(MatPESStaticSet.CONFIG) | {"POTCAR_FUNCTIONAL": "PBE_64"}
-_EXACT_EXCHANGE: dict[str, Any] = {"LHFCALC": True, "PRECFOCK": "Normal", "ALGO": "All"} | _NO_U
+_EXACT_EXCHANGE: dict[str, Any] = {"LHFCALC": True, "PRECFOCK": "Normal", "ALGO": "All"}
 
 VASP_PRESETS: dict[str, VaspPreset] = {
     "mp-pbe-u": VaspPreset(
-        "PBE+U of the Materials Project (MPtrj): MACE-MP-0, CHGNet, SevenNet-0", _MP
+        "PBE+U of the Materials Project (MPtrj): MACE-MP-0, CHGNet, SevenNet-0", _MP_U
     ),
-    "pbe": VaspPreset("PBE with the pseudopotentials of MPtrj, no U, no dispersion", _MP, _NO_U),
+    "pbe": VaspPreset("PBE with the pseudopotentials of MPtrj, no U, no dispersion", _MP),
     "r2scan": VaspPreset(
         "r2SCAN of MatPES: MatPES-r2SCAN models",
         _MATPES,
-        {"METAGGA": "R2SCAN", "GGA": None, "ALGO": "All", "LMIXTAU": True, "ENCUT": 680} | _NO_U,
+        {"METAGGA": "R2SCAN", "GGA": None, "ALGO": "All", "LMIXTAU": True, "ENCUT": 680},
         kspacing=0.22,
     ),
     "matpes-pbe": VaspPreset(
-        "PBE of MatPES: MatPES-PBE models", _MATPES, {"GGA": "PE", "ENCUT": 680} | _NO_U, 0.22
+        "PBE of MatPES: MatPES-PBE models", _MATPES, {"GGA": "PE", "ENCUT": 680}, 0.22
     ),
     "b3lyp": VaspPreset(
         "B3LYP: molecules in a box, models trained on SPICE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,9 @@ class SnapshotSetGenerator(VaspInputGenerator):
         super().__post_init__()
         # not kept in the serialised generator, which travels with every job
         self.config_dict = given
+        if self.kpoints_mesh is not None:
+            n1, n2, n3 = self.kpoints_mesh
+            self.kpoints_mesh = (int(n1), int(n2), int(n3))
         self._refuse_kspacing()
 
     def _refuse_kspacing(self) -> None:
@@ -132,4 +136,10 @@ class SnapshotSetGenerator(VaspInputGenerator):
                         f"{len(self.magmoms)} magnetic moments for {len(structure)} sites"
                     )
                 structure.add_site_property("magmom", list(self.magmoms))
-        return super().get_input_set(structure, prev_dir=None, potcar_spec=potcar_spec)
+            # atomate2's generator hides the setter in which pymatgen's would sort
+            if self.sort_structure:
+                structure = structure.get_sorted_structure()
+        # on a copy: pymatgen keeps the structure, and the generator travels with every job
+        return VaspInputGenerator.get_input_set(
+            copy(self), structure, prev_dir=None, potcar_spec=potcar_spec
+        )

@@ -104,8 +104,10 @@ def _atominfo(inputs: Inputs, atoms: Atoms) -> str:
         for symbol, kind in zip(symbols, kinds[: len(symbols)], strict=True)
     )
     type_rows = "\n".join(
-        f"<rc><c>{n:4d}</c><c>{symbol:2s}</c><c>1.0</c><c>4.0</c><c> {escape(title)} </c></rc>"
-        for (symbol, n), title in zip(inputs.species, inputs.titles, strict=True)
+        f"<rc><c>{n:4d}</c><c>{symbol:2s}</c><c>1.0</c><c>{z}</c><c> {escape(title)} </c></rc>"
+        for (symbol, n), title, z in zip(
+            inputs.species, inputs.titles, inputs.valences, strict=True
+        )
     )
     return (
         f"<atominfo>\n<atoms>{len(symbols):8d}</atoms>\n<types>{len(inputs.species):8d}</types>\n"
@@ -136,6 +138,7 @@ def _vasprun(inputs: Inputs, results: Results) -> str:
     incar = "\n".join(_tag(key, value) for key, value in inputs.incar.items())
     # the defaults of what the inputs leave open, as VASP writes them out
     parameters = {"NELM": "60", "IBRION": "-1", "ISIF": "2", "ISPIN": "1", "NSW": "0"}
+    parameters["NELECT"] = f"{inputs.n_electrons:.8f}"
     parameters |= inputs.incar
     written = "\n".join(_tag(key, value) for key, value in parameters.items())
     # the energy error falls from step to step; an SCF that did not converge ends far away

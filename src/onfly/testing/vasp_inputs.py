@@ -31,6 +31,8 @@ class Inputs:
         Element and number of atoms of each block of the POSCAR.
     titles
         TITEL of each POTCAR, in the same order.
+    valences
+        ZVAL of each POTCAR; 4 where there is only a POTCAR.spec.
     """
 
     incar: dict[str, str]
@@ -39,6 +41,12 @@ class Inputs:
     gamma_centred: bool
     species: list[tuple[str, int]]
     titles: list[str]
+    valences: list[float]
+
+    @property
+    def n_electrons(self) -> float:
+        """Number of valence electrons of the neutral cell."""
+        return sum(n * z for (_, n), z in zip(self.species, self.valences, strict=True))
 
 
 def is_true(text: str) -> bool:
@@ -77,13 +85,18 @@ def _kpoints(path: Path, incar: dict[str, str]) -> tuple[tuple[int, int, int], l
     return (mesh[0], mesh[1], mesh[2]), shift, lines[2].strip().lower().startswith("g")
 
 
-def _titles(directory: Path) -> list[str]:
+def _potcar(directory: Path) -> tuple[list[str], list[float]]:
     potcar, spec = directory / "POTCAR", directory / "POTCAR.spec"
     if potcar.exists():
-        found = re.findall(r"^\s*TITEL\s*=\s*(.+?)\s*$", potcar.read_text(), re.MULTILINE)
-        return [str(title) for title in found]
+        text = potcar.read_text()
+        titles = re.findall(r"^\s*TITEL\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+        valences = [float(z) for z in re.findall(r"ZVAL\s*=\s*([\d.]+)", text)]
+        if len(valences) != len(titles):
+            raise InputError("POTCAR has not one ZVAL for each TITEL")
+        return titles, valences
     if spec.exists():
-        return [f"PAW_PBE {line.strip()}" for line in spec.read_text().splitlines() if line.strip()]
+        titles = [f"PAW_PBE {line.strip()}" for line in spec.read_text().splitlines() if line]
+        return titles, [4.0] * len(titles)
     raise InputError("POTCAR is missing")
 
 
@@ -102,7 +115,7 @@ def read_inputs(directory: Path, atoms: Atoms) -> Inputs:
             species[-1] = (symbol, species[-1][1] + 1)
         else:
             species.append((symbol, 1))
-    titles = _titles(directory)
+    titles, valences = _potcar(directory)
     elements = [title.split()[1].split("_")[0] for title in titles]
     if elements != [symbol for symbol, _ in species]:
         raise InputError(f"POTCARs of {elements} for the species {species} of the POSCAR")
@@ -112,4 +125,6 @@ def read_inputs(directory: Path, atoms: Atoms) -> Inputs:
         if tag in incar and _count(incar[tag]) != len(species):
             raise InputError(f"{tag} has not one entry for each of {len(species)} species")
     mesh, shift, gamma_centred = _kpoints(directory / "KPOINTS", incar)
-    return Inputs(incar, mesh, (shift[0], shift[1], shift[2]), gamma_centred, species, titles)
+    return Inputs(
+        incar, mesh, (shift[0], shift[1], shift[2]), gamma_centred, species, titles, valences
+    )
