@@ -12,6 +12,7 @@ def _home(tmp_path, monkeypatch):
     for name in [n for n in os.environ if n.startswith("ONFLY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
 
 
 def test_defaults_lie_in_the_home_directory(tmp_path):
@@ -72,3 +73,14 @@ def test_job_store_from_environment_is_json(monkeypatch):
 def test_wrong_value_is_refused():
     with pytest.raises(ValueError, match="MAX_DOC_MB"):
         get_settings(MAX_DOC_MB=20)
+
+
+def test_a_demo_is_found_where_it_was_run_unless_there_are_settings(tmp_path, monkeypatch):
+    folder = tmp_path / "work/onfly-demo"
+    folder.mkdir(parents=True)
+    (folder / "onfly.yaml").write_text("ARTIFACT_DIR: /demo\n")
+    assert str(get_settings().ARTIFACT_DIR) != "/demo"
+    monkeypatch.chdir(folder.parent)
+    assert str(get_settings().ARTIFACT_DIR) == "/demo"
+    (tmp_path / ".onfly.yaml").write_text("ARTIFACT_DIR: /mine\n")
+    assert str(get_settings().ARTIFACT_DIR) == "/mine"

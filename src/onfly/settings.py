@@ -2,7 +2,8 @@
 
 Settings of a run (threshold, temperature …) belong to its configuration, not here. Values come,
 from the weakest to the strongest, from the defaults, the settings file ``~/.onfly.yaml`` (or the
-file named by ``ONFLY_CONFIG_FILE``), environment variables ``ONFLY_<NAME>``, and arguments.
+file named by ``ONFLY_CONFIG_FILE``; without either that of a demo run in the working directory),
+environment variables ``ONFLY_<NAME>``, and arguments.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ __all__ = ["OnflySettings", "get_settings"]
 
 ENV_PREFIX = "ONFLY_"
 DEFAULT_CONFIG_FILE = "~/.onfly.yaml"
+# written by `onfly demo`: in the directory where it was run, its run and model are found
+DEMO_CONFIG_FILE = "onfly-demo/onfly.yaml"
 
 
 class OnflySettings(BaseSettings):
@@ -70,6 +73,8 @@ class OnflySettings(BaseSettings):
     def _merge_file(cls, values: dict[str, Any]) -> dict[str, Any]:
         given = values.get("CONFIG_FILE")
         path = Path(given or DEFAULT_CONFIG_FILE).expanduser()
+        if given is None and not path.exists():
+            path = Path(DEMO_CONFIG_FILE)
         if not path.exists():
             if given is not None:
                 raise ValueError(

@@ -86,7 +86,7 @@ def test_twenty_dimensional_correlated_gaussian():
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(30, 20, generator=generator, dtype=torch.float64)
     y = torch.randn(30, generator=generator, dtype=torch.float64)
-    target = LinearGaussianTarget(x, y, noise_std=0.5, n_copies=1000)
+    target = LinearGaussianTarget(x, y, noise_std=0.5, n_copies=500)
     mean, covariance = target.posterior(0.5)
     std = covariance.diagonal().sqrt()
     correlation = covariance / (std[:, None] * std)
@@ -105,7 +105,7 @@ def test_bayesian_linear_regression_with_minibatches():
     x = torch.randn(50, 4, generator=generator, dtype=torch.float64)
     noise = torch.randn(50, generator=generator, dtype=torch.float64)
     y = x @ torch.tensor([0.5, -0.3, 0.2, 0.0], dtype=torch.float64) + 0.5 * noise
-    target = LinearGaussianTarget(x, y, noise_std=0.5, n_copies=2000)
+    target = LinearGaussianTarget(x, y, noise_std=0.5, n_copies=1200)
     samples = stationary_samples(
         target,
         prior_std=0.5,

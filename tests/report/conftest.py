@@ -181,7 +181,8 @@ class Writer:
             steps[s.n_steps // 2 + 15] = "uncertain"
             steps[s.n_steps // 2 + 40] = "guard"
         if s.audits:
-            for k in self.rng.choice(np.arange(50, s.n_steps), size=24, replace=False):
+            late = np.arange(min(50, s.n_steps // 2), s.n_steps)
+            for k in self.rng.choice(late, size=min(24, late.size // 2), replace=False):
                 steps.setdefault(int(k), "audit")
         self.label(0, "initial")
         header = (

@@ -11,3 +11,4 @@ def _home(tmp_path, monkeypatch):
         if name != "ONFLY_TEST_MONGO_URI":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)

@@ -54,7 +54,7 @@ class RunView:
             return None
 
     def _rest(self, step: int, total: int) -> str:
-        """Estimate the time left from the pace so far; labels get rarer, so it is an upper bound."""
+        """Estimate the time left from the pace so far: an upper bound, since labels get rarer."""
         if self._first_step is None:
             self._first_step = step
         done = step - self._first_step

@@ -87,7 +87,7 @@ class RunConfig(_Strict):
     warmup_labels: int = Field(4, ge=0)
     warmup_interval: int = Field(10, ge=1)
     stopping: StoppingConfig = Field(default_factory=StoppingConfig)
-    update_on_audit: Literal["exceeds", "always"] = "exceeds"
+    audit_update_fraction: float = Field(0.5, ge=0, le=1)
     calibration_mode: Literal["mean", "ema"] = "mean"
     energy_key: Literal["e_fr_energy", "e_0_energy"] = "e_fr_energy"
     max_force: float = Field(50.0, gt=0, description="eV/Å")
@@ -158,7 +158,7 @@ class RunConfig(_Strict):
             traj_interval=self.traj_interval,
             checkpoint_interval=self.checkpoint_interval,
             calibration_maker=CalibrationMaker(
-                mode=self.calibration_mode, update_on_audit=self.update_on_audit
+                mode=self.calibration_mode, audit_update_fraction=self.audit_update_fraction
             ),
             update_maker=UpdateMaker(n_workers=self.n_workers),
         )

@@ -201,7 +201,7 @@ class OnTheFlyMaker(Maker):
                 "warmup_labels": segment.warmup_labels,
                 "warmup_interval": segment.warmup_interval,
                 "stopping": segment.stopping.as_dict(),
-                "update_on_audit": calibration.update_on_audit,
+                "audit_update_fraction": calibration.audit_update_fraction,
                 "label_maker": self.label_maker.name,
                 "threshold": f"{self.threshold:g} {self.threshold_unit}"
                 + (" per atom" if self.threshold_per_atom else ""),

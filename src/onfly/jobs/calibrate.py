@@ -17,18 +17,18 @@ __all__ = ["CalibrationMaker", "calibrate_run"]
 logger = logging.getLogger(__name__)
 
 
-def calibrate_run(run: RunDoc, update_on_audit: str = "exceeds") -> RunDoc:
+def calibrate_run(run: RunDoc, audit_update_fraction: float = 0.5) -> RunDoc:
     """Feed the error of the newest label, predicted before the update, to the calibration.
 
-    Audits are counted, and change the weights at once only if the error is above the threshold
-    (or always, if so asked); otherwise their label waits in the data set for the next update.
+    Audits are counted, and change the weights at once only if the error is not small against the
+    threshold; otherwise their label waits in the data set for the next update.
 
     Parameters
     ----------
     run
         In phase ``calibrate``.
-    update_on_audit
-        ``"exceeds"`` or ``"always"``.
+    audit_update_fraction
+        See `CalibrationMaker`.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def calibrate_run(run: RunDoc, update_on_audit: str = "exceeds") -> RunDoc:
         "audits_since_update": run.audits_since_update + 1,
         "audits_within_since_update": run.audits_within_since_update + int(within),
     }
-    needs_update = not within or update_on_audit == "always"
+    needs_update = abs(error) >= audit_update_fraction * run.threshold_ev
     return evolve(run, phase="update" if needs_update else "segment", **changes)
 
 
@@ -77,9 +77,10 @@ class CalibrationMaker(Maker):
         ``"mean"`` weighs all labels alike; ``"ema"`` forgets, for phase transitions.
     decay
         Of the weight of older labels per new one, for ``"ema"``.
-    update_on_audit
-        Whether an audit changes the weights only if its error ``"exceeds"`` the threshold, or
-        ``"always"``.
+    audit_update_fraction
+        An audit changes the weights if its error is at least this fraction of the threshold: 0
+        always, 1 only if it exceeds the threshold. A bias that grows slowly under the threshold
+        shows in audits long before the ensemble's disagreement knows of it.
     """
 
     name: str = "otf calibration"
@@ -87,13 +88,13 @@ class CalibrationMaker(Maker):
     rate: float | None = None
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 0.95
-    update_on_audit: Literal["exceeds", "always"] = "exceeds"
+    audit_update_fraction: float = 0.5
 
     @otf_job
     def make(self, run: RunDoc) -> RunDoc:
         """Return the run with its calibration updated; a run in another phase is passed on."""
         if run.phase != "calibrate":
             return run
-        run = calibrate_run(run, self.update_on_audit)
+        run = calibrate_run(run, self.audit_update_fraction)
         open_run(run).workspace.write_run(run)
         return run

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 def maker_for_attempt(maker: Maker, attempt: int) -> Maker:
-    """Return the maker, or for another attempt one with a more careful SCF."""
-    return maker if attempt == 0 else careful(maker)
+    """Return the maker, or for another attempt one with a more careful SCF where one is known."""
+    return maker if attempt == 0 else careful(maker) or maker
 
 
 def label_job(

@@ -95,7 +95,7 @@ class ResidentMaker(Maker):
                 return receive_label(run, None, error=str(error))
             return receive_label(run, output)
         if run.phase == "calibrate":
-            return calibrate_run(run, segment.calibration_maker.update_on_audit)
+            return calibrate_run(run, segment.calibration_maker.audit_update_fraction)
         if run.phase == "update":
             return update_run(run, segment.update_maker.n_workers, pool)
         return run_segment(run, segment.options)

@@ -154,7 +154,7 @@ class SegmentMaker(Maker):
             raise RuntimeError("the job before this segment failed: mend and rerun that one first")
         workspace = open_run(run).workspace
         if run.phase == "label" and resumed:
-            assert run.pending is not None  # noqa: S101 - the phase says so
+            assert run.pending is not None
             if workspace.n_labels() > run.pending.index:
                 run = receive_label(run, workspace.labels()[run.pending.index])
         elif run.phase == "label" and self.fuse:
@@ -162,7 +162,7 @@ class SegmentMaker(Maker):
             workspace.write_run(run)
         while run.phase in ("calibrate", "update", "segment"):
             if run.phase == "calibrate":
-                run = calibrate_run(run, self.calibration_maker.update_on_audit)
+                run = calibrate_run(run, self.calibration_maker.audit_update_fraction)
             elif run.phase == "update":
                 run = update_run(run, self.update_maker.n_workers)
             else:

@@ -12,7 +12,7 @@ from onfly.bayes.calibration import Calibration
 from onfly.report import theme
 from onfly.report.data import RunData, find_setting
 from onfly.report.spec import Band, Figure, Heat, Line, Panel, Points, Reference
-from onfly.report.verdict import MIN_COVERAGE
+from onfly.report.verdict import MIN_COVERAGE, percent
 from onfly.schemas.label import LabelDoc
 
 __all__ = ["CalibrationHistory", "calibration_history", "coverage", "lambda_posterior"]
@@ -65,8 +65,8 @@ class CalibrationHistory:
 
 def calibration_history(data: RunData) -> CalibrationHistory:
     """Replay the calibration from the labels."""
-    doc = data.run.calibration
-    state = Calibration(shape=doc.shape, rate=doc.rate, mode=doc.mode, decay=doc.decay)
+    fields = data.run.calibration.model_dump()
+    state = Calibration(**(fields | {"n": 0.0, "sum_z2": 0.0}))
     labels, states = [], [state]
     for label in data.judged_labels:
         std = label.predicted_std
@@ -100,6 +100,7 @@ def lambda_posterior(data: RunData, history: CalibrationHistory) -> Figure | Non
         key="lambda",
         title="How much must the model's own error bars be widened?",
         xlabel="errors seen so far",
+        integer_x=True,
         panels=[
             Panel(
                 "factor on error bars, 1/√λ",
@@ -216,6 +217,7 @@ def coverage(data: RunData) -> Figure | None:
         key="coverage",
         title="Proven accuracy: audits within the threshold",
         xlabel="number of audits",
+        integer_x=True,
         panels=[
             Panel(
                 "audits within threshold (%)",
@@ -243,7 +245,7 @@ def coverage(data: RunData) -> Figure | None:
             )
         ],
         note=f"{inside[-1]} of {n[-1]} audits; the share of all steps that would pass is "
-        f"{100 * bounds[-1, 0]:.0f} % to {100 * bounds[-1, 1]:.0f} % with 95 % confidence "
+        f"{percent(bounds[-1, 0])} to {percent(bounds[-1, 1])} with 95 % confidence "
         "(binomial, Clopper-Pearson). Few audits leave a wide interval.",
         height=360,
         wide=False,

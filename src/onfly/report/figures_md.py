@@ -61,11 +61,15 @@ def md_history(data: RunData) -> Figure | None:
         ("volume (Å³)", [("volume", "volume", theme.CHAINS[2], 0.0, 1.0)], 0.8),
     ]
     panels = []
+    constant = ""
     for ylabel, curves, weight in quantities:
         items: list[Line | Points] = []
         for column, name, color, shift, factor in curves:
             values = factor * (thermo[column] - shift)
             if not np.isfinite(values).any():
+                continue
+            if column == "volume" and np.nanstd(values) < 1e-6 * np.nanmean(values):
+                constant = f" The volume is constant, {np.nanmean(values):.1f} Å³."
                 continue
             index = thin(values, rows)
             items.append(Line(x[index], values[index], name, color, width=1.1))
@@ -89,7 +93,7 @@ def md_history(data: RunData) -> Figure | None:
         xrange=data.axis_range,
         panels=panels,
         note="Black ticks: steps at which the model asked for a reference calculation, whose "
-        f"forces then moved the atoms.{energy}",
+        f"forces then moved the atoms.{energy}{constant}",
         height=180 + 150 * len(panels),
     )
 
@@ -100,6 +104,13 @@ def doubt(data: RunData) -> Figure | None:
     if not len(thermo.get("step", ())):
         return None
     probability, std = 100 * thermo["probability"], 1000 * thermo["energy_std"]
+    # a labelled step is logged with the label's energy; the doubt that led to it is in the label
+    before = {label.md_step: label for label in data.labels}
+    for row in np.flatnonzero(~np.isfinite(probability)):
+        label = before.get(int(thermo["step"][row]))
+        if label is not None and label.probability is not None:
+            probability[row] = 100 * label.probability
+            std[row] = 1000 * (label.predicted_std or np.nan)
     if not np.isfinite(probability).any() and not np.isfinite(std).any():
         return None
     x, rows = data.axis(thermo["step"]), _interventions(data)

@@ -20,8 +20,19 @@ def _series(chain: dict[str, Any], name: str, n: int) -> np.ndarray:
     return values if values.size == n else np.full(n, np.nan)
 
 
+def _robust_range(settled: np.ndarray) -> tuple[float, float] | None:
+    """Range of an axis that the first steps after a surprise, far below, do not spoil."""
+    finite = settled[np.isfinite(settled)]
+    if finite.size == 0:
+        return None
+    low, middle, high = np.quantile(finite, [0.02, 0.5, 1.0])
+    reach = max(high - low, 1e-3 * abs(middle), 1e-6)
+    return float(low - 0.15 * reach), float(high + 0.08 * reach)
+
+
 def chain_history(data: RunData) -> Figure | None:
     """Log-likelihood and log-prior of all chains over all updates, one after another."""
+    ends_of: dict[str, list[np.ndarray]] = {"log_likelihood": [], "log_prior": []}
     curves: dict[tuple[int, str], list[np.ndarray]] = {}
     offset, ends = 0.0, []
     for record in data.training:
@@ -36,6 +47,8 @@ def chain_history(data: RunData) -> Figure | None:
             for name in ("log_likelihood", "log_prior", "step_size"):
                 values = np.append(_series(chain, name, step.size), np.nan)
                 curves.setdefault((number, name), []).append(values)
+                if name in ends_of:
+                    ends_of[name].append(values[step.size // 4 :])
         offset += longest
         ends.append(offset)
     numbers = sorted({number for number, _ in curves})
@@ -53,7 +66,8 @@ def chain_history(data: RunData) -> Figure | None:
                 color = theme.CHAINS[number % len(theme.CHAINS)]
                 items.append(Line(x[keep], y[keep], f"chain {number + 1}", color, width=1.1))
         if items:
-            panels.append(Panel(label, items))
+            settled = np.concatenate(ends_of[name]) if ends_of[name] else np.empty(0)
+            panels.append(Panel(label, items, yrange=_robust_range(settled)))
     if not panels:
         return None
     return Figure(
@@ -63,7 +77,8 @@ def chain_history(data: RunData) -> Figure | None:
         panels=panels,
         note="Several chains learn independently of each other; where they disagree, the model is "
         "unsure. Likelihood: how well the labels are reproduced (up is better; it drops when a "
-        "surprising label is added). Prior: how close the weights stay to the foundation model.",
+        "surprising label is added, sometimes below the axis). Prior: how close the weights stay "
+        "to the foundation model.",
         height=180 + 150 * len(panels),
     )
 
@@ -96,6 +111,7 @@ def drift(data: RunData) -> Figure | None:
         key="drift",
         title="How far did the weights move?",
         xlabel="update",
+        integer_x=True,
         panels=panels,
         note="Root mean square change of all weights since the foundation model, in units of "
         "the change that the prior allows. Well below 1: what the foundation model knew is kept.",

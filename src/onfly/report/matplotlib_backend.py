@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.ticker import MultipleLocator
 
 from onfly.report import theme
 from onfly.report.spec import Band, Bars, Figure, Heat, Line, Panel, Points
-from onfly.report.ticks import panel_ticks
+from onfly.report.ticks import integer_step, panel_ticks
 
 __all__ = ["draw_png", "save_png"]
 
@@ -129,6 +130,8 @@ def draw_png(spec: Figure) -> MplFigure:
     for axes, panel in zip(grid[:, 0], spec.panels, strict=True):
         _panel(axes, panel, named)
     grid[-1, 0].set_xlabel(spec.xlabel)
+    if spec.integer_x:
+        grid[-1, 0].xaxis.set_major_locator(MultipleLocator(integer_step(spec)))
     if spec.xrange is not None:
         grid[-1, 0].set_xlim(spec.xrange)
     figure.suptitle(spec.title, fontsize=11, x=0.01, ha="left", color=theme.INK)

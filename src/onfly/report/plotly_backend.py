@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from onfly.report import theme
 from onfly.report.spec import Band, Bars, Figure, Heat, Line, Panel, Points
-from onfly.report.ticks import panel_ticks
+from onfly.report.ticks import integer_step, panel_ticks
 
 __all__ = ["LAYOUT", "draw_plotly"]
 
@@ -199,6 +199,8 @@ def draw_plotly(spec: Figure) -> go.Figure:
         ticks="outside", tickcolor="#9aa5b1", ticklen=4,
     )  # fmt: skip
     figure.update_xaxes(title={"text": spec.xlabel, "standoff": 8}, row=n, col=1)
+    if spec.integer_x:
+        figure.update_xaxes(dtick=integer_step(spec), tick0=0)
     figure.update_layout(
         **LAYOUT,
         height=spec.height,

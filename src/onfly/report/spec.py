@@ -6,8 +6,8 @@ A figure is described once and drawn twice: by plotly for the page and by matplo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -116,6 +116,8 @@ class Figure:
         How to read it, for somebody who does not know machine learning.
     wide
         Whether it takes the full width of the page.
+    integer_x
+        Whether only whole numbers make sense on the x axis.
     """
 
     key: str
@@ -126,4 +128,4 @@ class Figure:
     height: int = 360
     xrange: tuple[float, float] | None = None
     wide: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
+    integer_x: bool = False

@@ -67,7 +67,7 @@ def _display(atoms: Atoms) -> np.ndarray:
 def _bonds(atoms: Atoms, positions: np.ndarray) -> np.ndarray:
     """Ends of the bonds inside the cell as broken lines, shape (3 n, 3)."""
     shown = Atoms(atoms.numbers, positions, cell=atoms.cell, pbc=False)
-    i, j = neighbor_list("ij", shown, natural_cutoffs(shown, mult=1.15))
+    i, j = neighbor_list("ij", shown, natural_cutoffs(shown, mult=1.2))
     pairs = i < j
     a, b = positions[i[pairs]], positions[j[pairs]]
     # a bond that ended in the middle of an atom would be drawn across its disc
@@ -101,7 +101,7 @@ def draw_structure(data: RunData, height: int = 560) -> go.Figure | None:
     shots = snapshots(data)
     if not shots:
         return None
-    scale = float(np.clip(900 / max(len(shots[0].atoms), 8) ** 0.5 / 10, 8, 30))
+    scale = float(np.clip(70 / max(len(shots[0].atoms), 8) ** 0.5, 7, 20))
     start = len(shots) - 1
     coordinates, bonds, cells = [], [], []
     for shot in shots:
@@ -184,7 +184,10 @@ def draw_structure(data: RunData, height: int = 560) -> go.Figure | None:
             "yaxis": hidden,
             "zaxis": hidden,
             "aspectmode": "data",
-            "camera": {"eye": {"x": 1.25, "y": 0.95, "z": 0.5}},
+            "camera": {
+                "eye": {"x": 1.5, "y": 1.15, "z": 0.6},
+                "center": {"x": 0, "y": 0, "z": -0.12},
+            },
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         sliders=[

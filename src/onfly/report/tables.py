@@ -13,7 +13,7 @@ from markupsafe import Markup
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.report import theme
 from onfly.report.data import RunData, find_setting
-from onfly.report.verdict import energy_text
+from onfly.report.verdict import energy_text, percent
 from onfly.schemas.label import LabelDoc
 
 __all__ = [
@@ -103,7 +103,7 @@ def tiles(data: RunData) -> list[dict[str, str]]:
             {
                 "name": "Audits within threshold",
                 "value": f"{within} of {len(audits)}",
-                "more": f"whole run: {100 * low:.0f}–{100 * high:.0f} % of steps (95 % confidence)",
+                "more": f"whole run: {percent(low)} to {percent(high)} of steps (95 % confidence)",
             }
         )
         own, foundation = audit_rmse(data.labels)

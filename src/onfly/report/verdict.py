@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from onfly.analysis.metrics import binomial_interval
 from onfly.report.data import find_setting
 from onfly.schemas.model import FineTunedModelDoc
 from onfly.schemas.run import RunDoc
 from onfly.units import EV_PER_KCAL_MOL
 
-__all__ = ["Verdict", "energy_text", "judge"]
+__all__ = ["Verdict", "energy_text", "judge", "percent"]
 
 MIN_AUDITS = 10
 MIN_COVERAGE = 0.95
@@ -44,6 +46,15 @@ class Verdict:
 def energy_text(ev: float) -> str:
     """Write an energy in meV and kcal/mol, such as ``21.7 meV (0.50 kcal/mol)``."""
     return f"{1000 * ev:.3g} meV ({ev / EV_PER_KCAL_MOL:.2g} kcal/mol)"
+
+
+def percent(share: float) -> str:
+    """Write a share in percent; what is not quite all or nothing is not rounded to it."""
+    if 0.995 <= share < 1:
+        return f"{np.floor(1000 * share) / 10:.1f} %"
+    if 0 < share < 0.005:
+        return f"{np.ceil(1000 * share) / 10:.1f} %"
+    return f"{100 * share:.0f} %"
 
 
 def judge(
@@ -136,7 +147,7 @@ def _audit_reasons(
     sentences = [
         f"{within} of {_plural(n, 'audit')} (reference calculations at random steps) {verb} within "
         f"the threshold: the energy of the whole cell was wrong by no more than {threshold}.",
-        f"This means that the model keeps the threshold in {100 * low:.0f} % to {100 * high:.0f} % "
+        f"This means that the model keeps the threshold in {percent(low)} to {percent(high)} "
         "of the steps under the conditions of this run (95 % confidence).",
     ]
     if within < min_coverage * n:
