@@ -1,0 +1,60 @@
+"""A run that takes seconds: toy potential, EMT as labeller, short chains."""
+
+from __future__ import annotations
+
+import pytest
+from ase.build import bulk
+from jobflow import JobStore
+from maggma.stores import MemoryStore
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from onfly.flows import OnTheFlyMaker
+from onfly.jobs.initial import InitialEnsembleMaker
+from onfly.jobs.segment import SegmentMaker
+from onfly.jobs.update import UpdateMaker
+from onfly.labels.presets import label_maker
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Settings of a machine of its own, and a working directory that may be littered."""
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("ONFLY_STORE_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("ONFLY_N_WORKERS", "1")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def structure():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.02, seed=1)
+    return AseAtomsAdaptor.get_structure(atoms)
+
+
+@pytest.fixture
+def store():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    return store
+
+
+@pytest.fixture
+def make_maker():
+    def build(mode="resident", n_steps=40, posterior=None, **segment):
+        options = {"temperature": 300.0, "time_step": 2.0, "audit_interval": 10, **segment}
+        return OnTheFlyMaker(
+            foundation_model="toy",
+            threshold=0.1,
+            mode=mode,
+            label_maker=options.pop("label_maker", None) or label_maker("emt"),
+            initial_maker=InitialEnsembleMaker(
+                posterior=posterior or {"kind": "sghmc", "n_members": 2, "n_steps": 30}
+            ),
+            segment_maker=SegmentMaker(
+                n_steps=n_steps, update_maker=UpdateMaker(n_workers=1), **options
+            ),
+        )
+
+    return build
