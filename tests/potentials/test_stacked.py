@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onfly.potentials import EnsembleEvaluator
+from onfly.potentials import EnsembleEvaluator, evaluate_stacked, stack_parameters
 
 N_MEMBERS = 3
 
@@ -60,6 +60,23 @@ def test_auto_measures_both_and_records_the_faster(potential, members, batch):
     assert evaluator.strategy == min(evaluator.seconds, key=evaluator.seconds.get)
     fixed = EnsembleEvaluator(potential, members, evaluator.strategy)
     assert torch.equal(fixed.evaluate(batch).forces, first.forces)
+
+
+def test_training_of_stacked_chains_gives_each_its_own_gradient(potential, members, batch):
+    if not getattr(potential, "can_stack", False):
+        pytest.skip(f"{potential.family} cannot be stacked")
+
+    def gradients(params, run):
+        leaves = {name: p.clone().requires_grad_() for name, p in params.items()}
+        result = run(potential, leaves, batch, training=True)
+        loss = result.forces.square().sum() + 1e-3 * result.energy.square().sum()
+        return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+    stacked = gradients(stack_parameters(members), evaluate_stacked)
+    for index, params in enumerate(members):
+        alone = gradients(params, type(potential).evaluate)
+        for name, gradient in alone.items():
+            torch.testing.assert_close(stacked[name][index], gradient, atol=1e-8, rtol=1e-6)
 
 
 def test_energy_only(potential, members, batch):

@@ -2,7 +2,12 @@
 
 from onfly.potentials.base import Batch, Defaults, Params, Potential, Prediction
 from onfly.potentials.registry import load_foundation
-from onfly.potentials.stacked import EnsembleEvaluator, MemberPrediction
+from onfly.potentials.stacked import (
+    EnsembleEvaluator,
+    MemberPrediction,
+    evaluate_stacked,
+    stack_parameters,
+)
 
 __all__ = [
     "Batch",
@@ -12,5 +17,7 @@ __all__ = [
     "Params",
     "Potential",
     "Prediction",
+    "evaluate_stacked",
     "load_foundation",
+    "stack_parameters",
 ]

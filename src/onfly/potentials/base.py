@@ -72,7 +72,8 @@ class Prediction:
     Parameters
     ----------
     energy
-        Total energy of each configuration, shape (B,).
+        Total energy of each configuration, shape (B,), always in float64: single precision would
+        round the total of a large cell by more than the thresholds in use.
     forces
         Shape (N, 3), or None when not asked for.
     stress
@@ -110,6 +111,8 @@ class Potential(ABC):
         Settings of the method for this family.
     device, dtype
         Where and in which precision the evaluation runs.
+    sha256
+        Digest of the file the pretrained weights came from, if they came from a file.
     """
 
     name: str
@@ -122,6 +125,7 @@ class Potential(ABC):
     defaults: Defaults
     device: torch.device
     dtype: torch.dtype
+    sha256: str | None = None
 
     @abstractmethod
     def parameters(self) -> Params:

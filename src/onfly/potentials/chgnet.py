@@ -5,6 +5,7 @@ The released networks give eV per atom and GPa; here, as everywhere, totals in e
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,7 +62,9 @@ def load(
         raise ImportError('CHGNet is not installed: pip install "onfly[chgnet]"')
     path = Path(package.origin).parent / "pretrained" / CHECKPOINTS[name]
     state = torch.load(path, map_location="cpu", weights_only=True)["model"]["state_dict"]
-    return CHGNetPotential(name, state, elements, device, dtype or torch.float32)
+    potential = CHGNetPotential(name, state, elements, device, dtype or torch.float32)
+    potential.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return potential
 
 
 class CHGNetPotential(EdgePotential):

@@ -83,7 +83,6 @@ class NequIPPotential(EdgePotential):
     """
 
     family = "nequip"
-    sha256: str | None = None
     defaults = Defaults(0.2, 3e-5, 3.0, 10.0, "paper, for NequIP trained on SPICE")
 
     def __init__(

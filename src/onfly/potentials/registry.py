@@ -13,8 +13,8 @@ from onfly.potentials.base import Potential
 
 __all__ = ["FAMILIES", "load_foundation"]
 
-# family -> (module, pip extra, what its names look like); each module has `matches(name) -> bool`
-# and `load(name, elements, device, dtype) -> Potential`, and imports its package only in `load`.
+# family -> module; each module has `matches(name) -> bool` and
+# `load(name, elements, device, dtype) -> Potential`, and imports its package only in `load`.
 FAMILIES: dict[str, str] = {
     "chgnet": "onfly.potentials.chgnet",
     "sevennet": "onfly.potentials.sevennet",

@@ -81,7 +81,6 @@ class SevenNetPotential(EdgePotential):
     """
 
     family = "sevennet"
-    sha256: str | None = None
     defaults = Defaults(
         0.2, 3e-5, 3.0, 10.0, "not tuned for SevenNet: the paper's values for NequIP on SPICE"
     )

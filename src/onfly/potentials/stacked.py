@@ -19,7 +19,13 @@ from torch import Tensor
 from onfly.potentials.base import Batch, Params, Potential
 from onfly.potentials.edges import EdgeBatch, EdgePotential, derivatives
 
-__all__ = ["EnsembleEvaluator", "MemberPrediction", "Strategy"]
+__all__ = [
+    "EnsembleEvaluator",
+    "MemberPrediction",
+    "Strategy",
+    "evaluate_stacked",
+    "stack_parameters",
+]
 
 Strategy = Literal["auto", "stacked", "sequential"]
 
@@ -46,6 +52,59 @@ class MemberPrediction:
     forces: Tensor | None
     stress: Tensor | None
     features: Tensor
+
+
+def stack_parameters(members: Sequence[Params]) -> Params:
+    """Stack the parameters of M members along a new first axis."""
+    return {name: torch.stack([m[name] for m in members]) for name in members[0]}
+
+
+def evaluate_stacked(
+    potential: Potential,
+    stack: Params,
+    batch: Batch,
+    *,
+    forces: bool = True,
+    stress: bool = False,
+    training: bool = False,
+) -> MemberPrediction:
+    """Evaluate M members on one batch in one pass, and one reverse pass for all their forces.
+
+    Parameters
+    ----------
+    potential
+        A potential that can be stacked.
+    stack
+        From `stack_parameters`: each tensor has M as its first dimension.
+    batch, forces, stress, training
+        As in `Potential.evaluate`.
+
+    Raises
+    ------
+    ValueError
+        If the potential cannot be evaluated with stacked parameters.
+    """
+    if not (isinstance(potential, EdgePotential) and potential.can_stack):
+        raise ValueError(f"{potential.name} cannot be evaluated with stacked parameters")
+    data: EdgeBatch = batch.payload
+    n_members = len(next(iter(stack.values())))
+    derive = forces or stress
+    with torch.set_grad_enabled(training or derive):
+        vectors = data.vectors.detach().expand(n_members, -1, -1).clone()
+        vectors.requires_grad_(derive)
+        site, features = torch.func.vmap(potential.site_energies, in_dims=(0, 0, None))(
+            stack, vectors, data
+        )
+        energy = potential.total_energy(site, batch)
+        force = tension = None
+        if derive:
+            (gradient,) = torch.autograd.grad(
+                site.sum(), vectors, create_graph=training, materialize_grads=True
+            )
+            force, tension = derivatives(gradient, batch, forces=forces, stress=stress)
+    if training:
+        return MemberPrediction(energy, force, tension, features)
+    return MemberPrediction(energy.detach(), force, tension, features.detach())
 
 
 class EnsembleEvaluator:
@@ -160,22 +219,6 @@ class EnsembleEvaluator:
         )
 
     def _stacked(self, batch: Batch, forces: bool, stress: bool) -> MemberPrediction:
-        potential = self.potential
-        assert isinstance(potential, EdgePotential)
         if self._stack is None:
-            names = self._members[0]
-            self._stack = {n: torch.stack([m[n] for m in self._members]) for n in names}
-        data: EdgeBatch = batch.payload
-        derive = forces or stress
-        with torch.set_grad_enabled(derive):
-            vectors = data.vectors.expand(len(self), -1, -1).detach().clone()
-            vectors.requires_grad_(derive)
-            site, features = torch.func.vmap(potential.site_energies, in_dims=(0, 0, None))(
-                self._stack, vectors, data
-            )
-            force = tension = None
-            if derive:
-                (gradient,) = torch.autograd.grad(site.sum(), vectors, materialize_grads=True)
-                force, tension = derivatives(gradient, batch, forces=forces, stress=stress)
-        energy = potential.total_energy(site.detach(), batch)
-        return MemberPrediction(energy, force, tension, features.detach())
+            self._stack = stack_parameters(self._members)
+        return evaluate_stacked(self.potential, self._stack, batch, forces=forces, stress=stress)
