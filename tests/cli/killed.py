@@ -1,0 +1,63 @@
+"""Run the command and really kill this process at a given moment: ``killed.py MOMENT ARGS...``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nth(function, n, before):
+    """Wrap a function so that its n-th call kills the process, before or after its work."""
+    calls = 0
+
+    def wrapper(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == n and before:
+            die()
+        result = function(*args, **kwargs)
+        if calls == n:
+            die()
+        return result
+
+    return wrapper
+
+
+def arm(moment):
+    from onfly.artifacts.workspace import RunWorkspace
+    from onfly.jobs import publish, update
+    from onfly.jobs.recorder import Recorder
+    from onfly.labels.ase import AseLabelMaker
+
+    if moment == "md":  # in the middle of a segment, some steps behind its last checkpoint
+        Recorder.record = nth(Recorder.record, 17, before=False)
+    elif moment == "label":  # while the labeller runs
+        AseLabelMaker.run = nth(AseLabelMaker.run, 3, before=True)
+    elif moment == "label-written":  # the label is on disk, the run does not know of it yet
+        RunWorkspace.append_label = nth(RunWorkspace.append_label, 3, before=False)
+    elif moment == "update":  # some chains are done
+        from onfly.bayes import chain_task
+
+        chain_task._write = nth(chain_task._write, 4, before=False)
+    elif moment == "update-done":  # the new weights are on disk, the run does not know of them
+        RunWorkspace.save_ensemble = nth(RunWorkspace.save_ensemble, 3, before=False)
+    elif moment == "publish":
+        publish.atomic_write = nth(publish.atomic_write, 1, before=True)
+    elif moment == "published":  # the model is written, the run does not know of it
+        publish.atomic_write = nth(publish.atomic_write, 1, before=False)
+    elif moment != "never":
+        raise SystemExit(f"unknown moment {moment}")
+    assert update  # imported so that its names are bound before the patches
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1])
+    from onfly.cli import main
+
+    sys.argv = ["onfly", *sys.argv[2:]]
+    main()
