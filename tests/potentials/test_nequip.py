@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from onfly.potentials import load_foundation
+from onfly.potentials.precision import default_dtype
 
 pytestmark = pytest.mark.nequip
 
@@ -23,10 +24,11 @@ def test_equals_the_package(nequip_file, system, request):
     result = ours.evaluate(ours.parameters(), ours.collate([ours.graph(atoms)]), stress=True)
     model = ModelFromPackage(str(nequip_file))
     model = next(iter(model.values())) if hasattr(model, "keys") else model
-    data = from_ase(atoms)
-    data = ChemicalSpeciesToAtomTypeMapper(model_type_names=list(ours.elements))(data)
-    data = NeighborListTransform(r_max=4.5)(data)
-    theirs = model.eval()(data)
+    with default_dtype(torch.float64):  # in which nequip would read the positions
+        data = from_ase(atoms)
+        data = ChemicalSpeciesToAtomTypeMapper(model_type_names=list(ours.elements))(data)
+        data = NeighborListTransform(r_max=4.5)(data)
+        theirs = model.eval()(data)
     energy = theirs[AtomicDataDict.TOTAL_ENERGY_KEY].item()
     assert result.energy.item() == pytest.approx(energy, abs=1e-8)
     forces = theirs[AtomicDataDict.FORCE_KEY].detach()
