@@ -1,0 +1,324 @@
+"""The pages in a real browser: headless Chromium, driven through its debugging pipe."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from onfly.report import build_campaign_report, build_report
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
+
+
+class Browser:
+    """As much of the DevTools protocol as is needed: messages are JSON between zero bytes."""
+
+    def __init__(self, profile, width=1280, height=900):
+        to_child, self.write_end = os.pipe()
+        self.read_end, from_child = os.pipe()
+        # out of the way of 3 and 4, which the browser wants
+        pipes = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_child, from_child)]
+
+        def connect():
+            os.dup2(pipes[0], 3)
+            os.dup2(pipes[1], 4)
+
+        self.process = subprocess.Popen(
+            [
+                CHROMIUM,
+                "--headless=new",
+                "--no-sandbox",
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+                "--no-first-run",
+                f"--user-data-dir={profile}",
+                f"--window-size={width},{height}",
+                "--remote-debugging-pipe",
+            ],
+            preexec_fn=connect,
+            pass_fds=(3, 4),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for fd in (to_child, from_child, *pipes):
+            os.close(fd)
+        self.buffer, self.number, self.events, self.session = b"", 0, [], None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def close(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self.write_end)
+        os.close(self.read_end)
+
+    def _receive(self, deadline):
+        while b"\0" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.read_end], [], [], left)[0]:
+                raise TimeoutError("the browser does not answer")
+            part = os.read(self.read_end, 1 << 20)
+            if not part:
+                raise ConnectionError("the browser has ended")
+            self.buffer += part
+        message, self.buffer = self.buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def call(self, method, timeout=90, **parameters):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.write_end, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self._receive(deadline)
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def wait_for(self, method, timeout=90):
+        deadline = time.monotonic() + timeout
+        while not any(e["method"] == method for e in self.events):
+            self.events.append(self._receive(deadline))
+
+    def open(self, path):
+        self.events.clear()
+        self.call("Page.navigate", url=f"file://{path}")
+        self.wait_for("Page.loadEventFired")
+
+    def run(self, script):
+        result = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def complaints(self):
+        """Console messages of warning or worse, uncaught errors, and failed loads."""
+        found = []
+        for event in self.events:
+            parameters = event.get("params", {})
+            if event["method"] == "Runtime.exceptionThrown":
+                found.append(str(parameters["exceptionDetails"]))
+            elif event["method"] == "Runtime.consoleAPICalled":
+                if parameters["type"] in ("error", "assert"):
+                    found.append(str(parameters["args"]))
+            elif event["method"] == "Log.entryAdded":
+                if parameters["entry"]["level"] == "error":
+                    found.append(parameters["entry"]["text"])
+            elif event["method"] == "Network.loadingFailed":
+                found.append(str(parameters))
+        return found
+
+    def requests(self):
+        """Everything loaded besides the page itself and data in it."""
+        urls = [
+            e["params"]["request"]["url"]
+            for e in self.events
+            if e["method"] == "Network.requestWillBeSent"
+        ]
+        return [u for u in urls[1:] if not u.startswith(("data:", "blob:"))]
+
+    def screenshot(self, path):
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+# Number of coloured pixels (neither grey nor white) of a figure, drawn by plotly itself: axes,
+# texts and grids are grey, data are not.
+COLOURED = """
+(async (key) => {
+  const element = document.querySelector(`[data-figure="${key}"]`);
+  element.scrollIntoView();
+  const url = await Plotly.toImage(element, {format: "png", width: 800, height: 400});
+  const image = new Image();
+  await new Promise((done) => { image.onload = done; image.src = url; });
+  const canvas = document.createElement("canvas");
+  canvas.width = 800; canvas.height = 400;
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, 800, 400);
+  const data = context.getImageData(0, 0, 800, 400).data;
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const high = Math.max(data[i], data[i + 1], data[i + 2]);
+    const low = Math.min(data[i], data[i + 1], data[i + 2]);
+    if (data[i + 3] > 100 && high - low > 40) count += 1;
+  }
+  return count;
+})("KEY")
+"""
+KEYS = """
+Array.from(document.querySelectorAll("[data-figure]")).map((e) => [
+  e.dataset.figure,
+  e.classList.contains("js-plotly-plot"),
+  e.querySelector(".main-svg") ? e.querySelector(".main-svg").getBoundingClientRect().width : 0,
+])
+"""
+
+
+@pytest.fixture(scope="module")
+def page(finished_run, tmp_path_factory):
+    return build_report(finished_run, tmp_path_factory.mktemp("page") / "report.html", png=False)
+
+
+def _check_figures(browser, at_least, only=None):
+    figures = browser.run(KEYS)
+    assert len(figures) >= at_least
+    for key, drawn, width in figures:
+        if only is not None and key != only:
+            continue
+        assert drawn, key
+        assert width > 250, key
+        assert browser.run(COLOURED.replace("KEY", key)) > 150, key
+    return {key for key, _, _ in figures}
+
+
+def test_report_of_a_finished_run(browser, page, tmp_path):
+    browser.open(page)
+    keys = _check_figures(browser, 12)
+    assert {"labels", "energy-errors", "coverage", "md", "chains", "structure"} <= keys
+    assert browser.complaints() == []
+    assert browser.requests() == []
+    assert browser.run("document.title").startswith("Ca8Zr8HS24")
+    # nothing sticks out to the side
+    assert browser.run("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+def test_slider_and_table_work(browser, page):
+    browser.open(page)
+    moved = browser.run("""
+    (async () => {
+      const e = document.querySelector('[data-figure="structure"]');
+      const before = Array.from(e.data[3].x);
+      await Plotly.restyle(e, ...e.layout.sliders[0].steps[0].args);
+      const after = Array.from(e.data[3].x);
+      return [before.length, after.length, before.some((v, i) => v !== after[i])];
+    })()
+    """)
+    assert moved == [24, 24, True]
+    errors = browser.run("""
+    (() => {
+      document.getElementById("label-table").open = true;
+      const table = document.querySelector("#label-table table");
+      table.tHead.rows[0].cells[4].click();
+      return Array.from(table.tBodies[0].rows).map((row) => row.cells[4].textContent);
+    })()
+    """)
+    values = [float(text) for text in errors if text != "–"]
+    assert values == sorted(values)
+    assert errors[-1] == "–"  # the first label has no prediction
+    assert len(values) == len(errors) - 1
+    assert browser.complaints() == []
+
+
+def test_report_of_a_running_molecule_on_a_phone(browser, write_run):
+    run = {"phase": "segment", "state": None, "audits": False, "molecule": True}
+    page = build_report(write_run(n_steps=200, **run), png=False)
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=400,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    try:
+        browser.open(page)
+        _check_figures(browser, 10)
+        assert browser.complaints() == []
+        assert browser.requests() == []
+        assert browser.run("document.documentElement.scrollWidth") <= 400
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_campaign_sorts_filters_and_links(browser, write_run, tmp_path):
+    folders = [
+        write_run(run_id="a", n_steps=60),
+        write_run(run_id="b", n_steps=200, molecule=True, phase="segment", state=None),
+        write_run(run_id="c", n_steps=120, state="unproven", audits=False),
+    ]
+    browser.open(build_campaign_report(folders, tmp_path / "campaign.html"))
+    order = """
+    (() => {
+      const table = document.getElementById("runs");
+      const heads = Array.from(table.tHead.rows[0].cells);
+      heads.find((head) => head.textContent === "NAME").click();
+      return Array.from(table.tBodies[0].rows).map((row) => row.cells[1].textContent);
+    })()
+    """
+    assert browser.run(order.replace("NAME", "Run")) == ["a", "b", "c"]
+    assert browser.run(order.replace("NAME", "Run")) == ["c", "b", "a"]
+    assert browser.run(order.replace("NAME", "Time (ps)")) == ["a", "b", "c"]
+    # rows without audits stay at the end in both directions
+    assert browser.run(order.replace("NAME", "Audits good"))[-1] == "c"
+    assert browser.run(order.replace("NAME", "Audits good"))[-1] == "c"
+    shown = browser.run("""
+    (() => {
+      const input = document.getElementById("filter");
+      input.value = "running";
+      input.dispatchEvent(new Event("input"));
+      const rows = Array.from(document.getElementById("runs").tBodies[0].rows);
+      return rows.filter((row) => !row.hidden).map((row) => row.cells[1].textContent);
+    })()
+    """)
+    assert shown == ["b"]
+    assert browser.complaints() == []
+    assert browser.requests() == []
+    browser.events.clear()
+    browser.run("document.querySelector('#runs tbody tr:not([hidden]) a').click()")
+    browser.wait_for("Page.loadEventFired")
+    assert browser.run("document.querySelectorAll('.js-plotly-plot').length") >= 10
+    assert browser.complaints() == []
+
+
+def test_the_checks_can_fail(browser, page):
+    browser.open(page)
+    browser.run("""
+    (() => {
+      const e = document.querySelector('[data-figure="drift"]');
+      return Plotly.deleteTraces(e, e.data.map((_, i) => i)).then(() => 1);
+    })()
+    """)
+    with pytest.raises(AssertionError, match="drift"):
+        _check_figures(browser, 12, only="drift")
+    browser.run("console.error('seen')")
+    assert any("seen" in text for text in browser.complaints())
+    browser.run("fetch('http://127.0.0.1:9/x').catch(() => 0)")
+    assert browser.requests() == ["http://127.0.0.1:9/x"]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from onfly.cli import report as module
+
+
+@pytest.fixture
+def invoke():
+    app = typer.Typer()
+    module.register(app)
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def test_report_of_a_run(write_run, invoke, tmp_path):
+    folder = write_run(n_steps=60)
+    result = invoke("report", str(folder), "--out", str(tmp_path / "x.html"), "--no-png")
+    assert result.exit_code == 0, result.output
+    assert result.output.replace("\n", "") == str(tmp_path / "x.html")
+    assert (tmp_path / "x.html").stat().st_size > 1e6
+    assert not (tmp_path / "x_figures").exists()
+
+
+def test_report_by_identifier_and_campaign(write_run, invoke, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = write_run(run_id="a", n_steps=60)
+    assert invoke("report", "a", "--no-png").exit_code == 0
+    assert (folder / "report.html").is_file()
+    assert invoke("report", "sulfides", "--no-png").exit_code == 0
+    assert (tmp_path / "sulfides.html").is_file()
+
+
+def test_unknown_run_is_an_error_with_a_remedy(invoke, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
+    result = invoke("report", "nothing")
+    assert result.exit_code == 1
+    assert "give the folder of a run" in result.output
+
+
+def test_watch_ends_with_the_run(write_run, invoke, monkeypatch):
+    running = write_run(run_id="r", n_steps=60, phase="segment", state=None)
+    finished = write_run(run_id="f", n_steps=60)
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        assert 'http-equiv="refresh" content="3"' in (running / "report.html").read_text()
+        if len(waits) == 2:  # the run ends meanwhile
+            (running / "run.json").write_text((finished / "run.json").read_text())
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    result = invoke("watch", str(running), "--every", "3")
+    assert result.exit_code == 0, result.output
+    assert waits == [3, 3]
+    page = (running / "report.html").read_text()
+    assert "http-equiv" not in page
+    assert "Ready" in page or "Needs more audits" in page or "Not accurate" in page
