@@ -1,0 +1,246 @@
+"""``onfly models``: list, show, compare and export fine-tuned models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Find, compare and export fine-tuned models.", no_args_is_help=True)
+
+SUMMARY = (
+    "model_id",
+    "formula_pretty",
+    "chemsys",
+    "foundation_model",
+    "level_of_theory",
+    "state",
+    "threshold_ev",
+    "n_labels",
+    "n_audits",
+    "n_audits_within",
+    "coverage",
+    "temperature_range",
+    "campaign",
+    "run_id",
+    "created_at",
+)
+DETAILS = (
+    *("stop_reason", "labeller", "n_steps", "simulated_time_fs", "energy_offset"),
+    *("coverage_interval", "interventions", "audits", "drift", "calibration", "cpu_seconds"),
+    *("seed", "versions"),
+)
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
+
+def fail(message: object) -> typer.Exit:
+    """Print an error and return the exception that ends the command with code 1."""
+    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+def _library(refresh: bool) -> Any:
+    # importing the library takes seconds: not for `onfly --help`
+    from onfly.library import ModelLibrary
+
+    try:
+        return ModelLibrary.from_settings(refresh=refresh)
+    except ValueError as error:
+        raise fail(error) from None
+
+
+@app.command("list")
+def list_models(
+    formula: Annotated[str | None, typer.Argument(help="Such as CaZrS3; default: all.")] = None,
+    chemsys: Annotated[str | None, typer.Option(help="Such as Ca-S-Zr.")] = None,
+    element: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    foundation: Annotated[str | None, typer.Option(help="Foundation model.")] = None,
+    level: Annotated[str | None, typer.Option(help="Level of theory.")] = None,
+    max_threshold: Annotated[float | None, typer.Option(help="eV")] = None,
+    temperature: Annotated[float | None, typer.Option(help="K, within the model's range.")] = None,
+    min_coverage: Annotated[float | None, typer.Option(help="Between 0 and 1.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Name of a campaign.")] = None,
+    state: Annotated[str | None, typer.Option(help="ready, unproven or stopped.")] = None,
+    limit: Annotated[int, typer.Option(help="0 shows all.")] = 100,
+    refresh: Annotated[
+        bool, typer.Option(help="Take in what jobs published since the last time.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """List models, the newest first."""
+    try:
+        records = _library(refresh).records(
+            formula=formula,
+            chemsys=chemsys,
+            elements=element or None,
+            foundation_model=foundation,
+            level_of_theory=level,
+            threshold_ev=max_threshold,
+            temperature=temperature,
+            min_coverage=min_coverage,
+            campaign=campaign,
+            state=state,
+            limit=limit,
+            properties=SUMMARY,
+        )
+    except ValueError as error:
+        raise fail(error) from None
+    summaries = [_plain({name: record.get(name) for name in SUMMARY}) for record in records]
+    if as_json:
+        typer.echo(json.dumps(summaries, indent=1))
+        return
+    console = Console()
+    if not summaries:
+        console.print("no models match; `onfly run CONFIG.yaml` makes one")
+        return
+    table = Table("model", "formula", "foundation", "level", "state", "threshold", "labels")
+    for name in ("audits within", "coverage", "T / K", "created"):
+        table.add_column(name)
+    for s in summaries:
+        table.add_row(
+            s["model_id"],
+            s["formula_pretty"],
+            s["foundation_model"],
+            s["level_of_theory"] or "",
+            s["state"],
+            f"{1000 * s['threshold_ev']:g} meV",
+            str(s["n_labels"]),
+            f"{s['n_audits_within']}/{s['n_audits']}",
+            "" if s["coverage"] is None else f"{s['coverage']:.0%}",
+            "–".join(f"{t:g}" for t in sorted(set(s["temperature_range"] or ()))),
+            s["created_at"][:16].replace("T", " "),
+        )
+    console.print(table)
+    if limit and len(summaries) == limit:
+        console.print(f"the newest {limit} are shown; --limit 0 shows all")
+
+
+@app.command()
+def show(
+    model_id: Annotated[str, typer.Argument(help="See `onfly models list`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is needed to judge a model."""
+    doc = _get(_library(True), model_id)
+    content = doc.model_dump(mode="json", exclude={"weights"})
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+        return
+    table = Table("", doc.model_id, show_header=True)
+    for name in (*SUMMARY[1:], *DETAILS):
+        table.add_row(name, _text(content[name]))
+    Console().print(table)
+
+
+@app.command()
+def compare(
+    model_ids: Annotated[list[str], typer.Argument(help="Two or more.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show models side by side; rows in which they differ are marked."""
+    library = _library(True)
+    found = [_get(library, model_id).model_dump(mode="json") for model_id in model_ids]
+    rows = {name: [content[name] for content in found] for name in SUMMARY[1:]}
+    for kind in ("interventions", "audits"):
+        for name in ("rmse", "max_abs", "foundation_rmse", "force_rmse", "foundation_force_rmse"):
+            rows[f"{kind} {name}"] = [content[kind][name] for content in found]
+    for name in ("drift", "n_steps", "stop_reason"):
+        rows[name] = [content[name] for content in found]
+    if as_json:
+        columns = [
+            {"model_id": model_id} | {name: values[i] for name, values in rows.items()}
+            for i, model_id in enumerate(model_ids)
+        ]
+        typer.echo(json.dumps(columns, indent=1))
+        return
+    table = Table("", *model_ids, "")
+    for name, values in rows.items():
+        mark = "≠" if any(value != values[0] for value in values) else ""
+        table.add_row(name, *map(_text, values), mark)
+    Console().print(table)
+
+
+@app.command()
+def export(
+    model_id: Annotated[str, typer.Argument(help="See `onfly models list`.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder to write.")],
+    labels: Annotated[
+        bool, typer.Option(help="Also its labels, as labels.extxyz: a training set.")
+    ] = True,
+) -> None:
+    """Write a model as a folder that load_calculator(path=FOLDER) reads on any machine."""
+    from onfly.artifacts import ArtifactError
+    from onfly.library.export import export_model
+
+    library = _library(True)
+    doc = _get(library, model_id)
+    try:
+        library.fetch_weights(model_id)
+        target = export_model(doc, library.artifact_store, folder)
+    except ArtifactError as error:
+        raise fail(error) from None
+    typer.echo(str(target / "model.json"))
+    if labels:
+        _write_labels(library, {"run_id": doc.run_id}, target / "labels.extxyz")
+
+
+@app.command("export-labels")
+def export_all_labels(
+    path: Annotated[Path, typer.Option("--to", help="File to write (extended xyz).")],
+    campaign: Annotated[str | None, typer.Option(help="Only of a campaign.")] = None,
+    formula: Annotated[str | None, typer.Option(help="Only of a compound.")] = None,
+    labeller: Annotated[str | None, typer.Option(help="Only of a labeller.")] = None,
+) -> None:
+    """Write the labels of many compounds as one data set, to fine-tune a model of a class."""
+    from onfly.library.criteria import reduced_formula
+
+    criteria: dict[str, Any] = {"campaign": campaign, "labeller": labeller}
+    try:
+        criteria["formula_pretty"] = None if formula is None else reduced_formula(formula)
+    except ValueError as error:
+        raise fail(error) from None
+    chosen = {name: value for name, value in criteria.items() if value is not None}
+    _write_labels(_library(True), chosen, path)
+
+
+def _write_labels(library: Any, criteria: dict[str, Any], path: Path) -> None:
+    from onfly.library.export import export_labels, read_labels
+
+    library.add_runs()  # labels lie in the folders of the runs until then
+    try:
+        count = export_labels(read_labels(library.labels_store, criteria), path)
+    except ValueError as error:
+        raise fail(error) from None
+    typer.echo(f"{path} ({count} labels)")
+
+
+def _get(library: Any, model_id: str) -> Any:
+    try:
+        return library.get(model_id)
+    except LookupError as error:
+        raise fail(error.args[0]) from None
+
+
+def _plain(summary: dict[str, Any]) -> dict[str, Any]:
+    created = summary["created_at"]
+    return summary | {
+        "created_at": created if isinstance(created, str) else f"{created.isoformat()}Z"
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list):
+        return " – ".join(map(_text, value))
+    return str(value)
