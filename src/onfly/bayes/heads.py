@@ -15,7 +15,7 @@ from torch.nn.functional import linear, silu
 
 from onfly.potentials import Params
 
-__all__ = ["HEAD_PREFIX", "head_log_scale", "head_parameters", "is_head"]
+__all__ = ["HEAD_PREFIX", "head_log_scale", "head_parameters", "is_head", "without_head"]
 
 HEAD_PREFIX = "head."
 HIDDEN = (64, 16)
@@ -26,6 +26,11 @@ MAX_LOG_SCALE = 10.0
 def is_head(name: str) -> bool:
     """Tell whether a parameter belongs to a head."""
     return name.startswith(HEAD_PREFIX)
+
+
+def without_head(params: Params) -> Params:
+    """Return the parameters that belong to the potential itself."""
+    return {name: value for name, value in params.items() if not is_head(name)}
 
 
 def head_parameters(

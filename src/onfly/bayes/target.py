@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from onfly.bayes.heads import head_log_scale, head_parameters
+from onfly.bayes.heads import head_log_scale, head_parameters, without_head
 from onfly.bayes.likelihood import LabelBatch, LikelihoodScales, log_likelihood
 from onfly.potentials import Batch, Defaults, Params, Potential, load_foundation
 
@@ -184,7 +184,11 @@ class PotentialTarget:
         """Return the log-likelihood of some labels, differentiable, shape (B,)."""
         batch, labels = self.batch(indices)
         prediction = self.potential.evaluate(
-            params, batch, forces=True, stress=labels.stress is not None, training=True
+            without_head(params),
+            batch,
+            forces=True,
+            stress=labels.stress is not None,
+            training=True,
         )
         log_scale = head_log_scale(params, prediction.features)
         return log_likelihood(prediction, labels, log_scale, batch.owner, self.scales)
@@ -205,7 +209,8 @@ class PotentialTarget:
 
     def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
         batch = self.potential.collate(graphs)
-        features = self.potential.evaluate(params, batch, forces=False).features.detach().double()
+        prediction = self.potential.evaluate(without_head(params), batch, forces=False)
+        features = prediction.features.detach().double()
         zeros = features.new_zeros(len(graphs), features.shape[1])
         return zeros.index_add(0, batch.owner, features)
 
