@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -65,7 +66,8 @@ class Browser:
         )
         for fd in (to_child, from_child, *pipes):
             os.close(fd)
-        self.buffer, self.number, self.events, self.session = b"", 0, [], None
+        self.buffer, self.number, self.events = b"", 0, []
+        self.session, self.page = None, "about:blank"
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self.session = attached["sessionId"]
@@ -104,15 +106,23 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait_for(self, method, timeout=90):
-        deadline = time.monotonic() + timeout
-        while not any(e["method"] == method for e in self.events):
-            self.events.append(self._receive(deadline))
-
     def open(self, path):
         self.events.clear()
-        self.call("Page.navigate", url=f"file://{path}")
-        self.wait_for("Page.loadEventFired")
+        self.page = f"file://{path}"
+        self.call("Page.navigate", url=self.page)
+        self.wait_until(self.page)
+
+    def wait_until(self, url, timeout=90):
+        """Wait until a page is there with all its scripts run."""
+        deadline = time.monotonic() + timeout
+        script = "document.readyState === 'complete' ? location.href : ''"
+        while True:
+            # between two pages there may be no context to run the script in
+            with contextlib.suppress(AssertionError):
+                if self.run(script) == url:
+                    return
+            assert time.monotonic() < deadline, f"{url} was not loaded"
+            time.sleep(0.1)
 
     def run(self, script):
         result = self.call(
@@ -145,7 +155,7 @@ class Browser:
             for e in self.events
             if e["method"] == "Network.requestWillBeSent"
         ]
-        return [u for u in urls[1:] if not u.startswith(("data:", "blob:"))]
+        return [u for u in urls if u != self.page and not u.startswith(("data:", "blob:"))]
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
@@ -303,7 +313,7 @@ def test_campaign_sorts_filters_and_links(browser, write_run, tmp_path):
     assert browser.requests() == []
     browser.events.clear()
     browser.run("document.querySelector('#runs tbody tr:not([hidden]) a').click()")
-    browser.wait_for("Page.loadEventFired")
+    browser.wait_until(f"file://{folders[1] / 'report.html'}")
     assert browser.run("document.querySelectorAll('.js-plotly-plot').length") >= 10
     assert browser.complaints() == []
 
