@@ -211,6 +211,13 @@ def test_careful_keeps_the_surface(lamno3, preset):
     assert (second.retry, second.reuse_wavecar) == (False, False)
 
 
+def test_other_generators_are_left_as_they_are(lamno3):
+    from atomate2.vasp.sets.core import StaticSetGenerator
+
+    maker = VaspLabelMaker(input_set_generator=StaticSetGenerator())
+    assert maker_for_run(maker, lamno3) is maker
+
+
 def test_careful_of_other_makers():
     xtb = careful(label_maker("gfn1-xtb"))
     assert xtb.calculator_kwargs["max_iterations"] > 250

@@ -15,6 +15,7 @@ from onfly.jobs.labelling import label_job
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.segment import SegmentMaker
+from onfly.labels.maker import maker_for_run
 from onfly.labels.vasp import VaspLabelMaker
 from onfly.schemas import CalibrationDoc, RunDoc, from_any_structure
 from onfly.units import energy_to_ev
@@ -109,7 +110,8 @@ class OnTheFlyMaker(Maker):
             If threshold, stages or posterior are impossible.
         """
         run = self.new_run(structure, run_id)
-        segment_maker = replace(self.segment_maker, label_maker=self.label_maker)
+        labeller = maker_for_run(self.label_maker, structure)
+        segment_maker = replace(self.segment_maker, label_maker=labeller)
         initial_maker = self._initial_maker()
         jobs: list[Job | Flow] = []
         if self.mode == "resident":
@@ -118,9 +120,7 @@ class OnTheFlyMaker(Maker):
             jobs.append(job)
             final = job.output
         else:
-            label = label_job(
-                self.label_maker, structure, 0, None if prev_dir is None else str(prev_dir)
-            )
+            label = label_job(labeller, structure, 0, None if prev_dir is None else str(prev_dir))
             initial = initial_maker.make(run, structure, label.output)
             segment = segment_maker.make(initial.output)
             jobs += [label, initial, segment]
@@ -136,7 +136,8 @@ class OnTheFlyMaker(Maker):
 
         Labels, updates and MD that are done are not done again.
         """
-        segment_maker = replace(self.segment_maker, label_maker=self.label_maker)
+        labeller = maker_for_run(self.label_maker, structure)
+        segment_maker = replace(self.segment_maker, label_maker=labeller)
         segment = segment_maker.make(run, None, resumed=True)
         publish = self._publish_job(segment.output, structure)
         flow = Flow(

@@ -88,8 +88,9 @@ class VaspLabelMaker(StaticMaker):
     reuse_wavecar
         Start the SCF from the WAVECAR in ``prev_dir``.
     retry
-        If custodian gives up, try once more with a more careful SCF on the same energy surface
-        (see `onfly.labels.careful`); what failed is kept in the folder ``first_attempt``.
+        If custodian gives up, try once more within the same job with a more careful SCF on the
+        same energy surface (see `onfly.labels.careful`); what failed is kept in the folder
+        ``first_attempt``. Off by default: an on-the-fly run makes the second attempt itself.
     """
 
     name: str = "label vasp"
@@ -101,7 +102,7 @@ class VaspLabelMaker(StaticMaker):
         default_factory=lambda: {"parse_dos": False, "parse_bandstructure": False}
     )
     reuse_wavecar: bool = True
-    retry: bool = True
+    retry: bool = False
 
     @classmethod
     def from_preset(
@@ -137,14 +138,12 @@ class VaspLabelMaker(StaticMaker):
     def for_run(self, structure: Structure) -> VaspLabelMaker:
         """Return a maker whose k-mesh and moments are fixed to those of a run's first structure.
 
-        Raises
-        ------
-        TypeError
-            If the generator is not a `SnapshotSetGenerator`.
+        Generators other than `SnapshotSetGenerator` are left as they are; the input hash of the
+        labels then tells if they change along the run.
         """
         generator = self.input_set_generator
         if not isinstance(generator, SnapshotSetGenerator):
-            raise TypeError("only a SnapshotSetGenerator can be fixed to a structure")
+            return self
         fields = generator.as_dict() | generator.for_structure(structure)
         fixed = cast("SnapshotSetGenerator", SnapshotSetGenerator.from_dict(fields))
         return replace(self, input_set_generator=fixed)
