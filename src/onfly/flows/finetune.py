@@ -190,6 +190,7 @@ class OnTheFlyMaker(Maker):
                 rate=10.0 if calibration.rate is None else calibration.rate,
                 mode=calibration.mode,
                 decay=calibration.decay if calibration.mode == "ema" else 1.0,
+                surprise=calibration.surprise,
             ),
             settings={
                 "calibration": "given" if chosen else None,

@@ -77,6 +77,9 @@ class CalibrationMaker(Maker):
         ``"mean"`` weighs all labels alike; ``"ema"`` forgets, for phase transitions.
     decay
         Of the weight of older labels per new one, for ``"ema"``.
+    surprise
+        How readily the calibration forgets a history that the newest errors contradict; 0 never,
+        as in the paper. See `onfly.bayes.Calibration`.
     audit_update_fraction
         An audit changes the weights if its error is at least this fraction of the threshold: 0
         always, 1 only if it exceeds the threshold. A bias that grows slowly under the threshold
@@ -88,6 +91,7 @@ class CalibrationMaker(Maker):
     rate: float | None = None
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 0.95
+    surprise: float = 0.02
     audit_update_fraction: float = 0.5
 
     @otf_job

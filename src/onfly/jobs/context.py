@@ -20,6 +20,7 @@ from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.target import potential_target
+from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.potentials import Potential, load_foundation
 from onfly.schemas import CalibrationDoc, LabelDoc, RunDoc
@@ -104,13 +105,16 @@ class RunContext:
         """Return the calibration of the run."""
         return Calibration(**self.run.calibration.model_dump())
 
-    def predictor(self) -> Predictor:
-        """Load the ensemble."""
+    def predictor(self, member: int | None = None, monitor_interval: int = 1) -> Predictor:
+        """Load the ensemble; with a member, that one is the force field (see `MemberPredictor`)."""
         doc = self.run.ensemble
         if doc is None:
             raise ValueError(f"run {self.run.run_id} has no ensemble yet")
         state = self.workspace.load_ensemble(doc, self.settings.DEVICE)
-        return Predictor(self.potential, self.posterior, state, self.scales, doc.strategy)
+        parts = (self.potential, self.posterior, state, self.scales, doc.strategy)
+        if member is None:
+            return Predictor(*parts)
+        return MemberPredictor(*parts, member=member, interval=monitor_interval)
 
     def target_factory(self, labels: list[LabelDoc]) -> partial:
         """Return a picklable function that builds the target of labels in any process."""

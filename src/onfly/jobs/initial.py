@@ -16,7 +16,7 @@ from onfly.jobs.base import otf_job
 from onfly.jobs.context import evolve, open_run, to_atoms
 from onfly.labels.extract import extract_label
 from onfly.labels.validate import validate_label
-from onfly.schemas import CalibrationDoc, LabelDoc, RunDoc
+from onfly.schemas import LabelDoc, RunDoc
 
 __all__ = ["InitialEnsembleMaker", "start_run"]
 
@@ -96,8 +96,8 @@ def start_run(
     calibration = run.calibration
     if run.settings.get("calibration") is None:
         defaults = context.potential.defaults
-        calibration = CalibrationDoc(
-            shape=defaults.shape, rate=defaults.rate, mode=calibration.mode, decay=calibration.decay
+        calibration = calibration.model_copy(
+            update={"shape": defaults.shape, "rate": defaults.rate}
         )
     logger.info("energy offset %.6f eV", energy - label.energy)
     return evolve(

@@ -13,8 +13,9 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.labels.careful import careful
 from onfly.labels.errors import LabelError
+from onfly.schemas import RunDoc
 
-__all__ = ["label_here", "label_job", "maker_for_attempt"]
+__all__ = ["label_here", "label_job", "maker_for_attempt", "prioritise"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,15 @@ def label_job(
     job = maker.make(structure, prev_dir=prev_dir)
     job.name = f"{base} {index}"
     return job
+
+
+def prioritise(label: Job | Flow, run: RunDoc) -> None:
+    """Let the labels of runs that are closest to their end go first, from 0 to 1000."""
+    share = run.md_step / run.n_steps_total if run.n_steps_total else 0.0
+    priority = int(1000 * min(share, 1.0))
+    # FireWorks reads the first of the two keys, jobflow-remote the second
+    keys = {"manager_config->_priority": priority, "manager_config->priority": priority}
+    label.update_config({"_set": keys}, dict_mod=True, dynamic=True)
 
 
 def label_here(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from jobflow import Maker, Response
+from jobflow import Flow, Maker, Response
 from pymatgen.core import Molecule, Structure
 from scipy.stats import binomtest
 
@@ -17,6 +17,7 @@ from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_to_blobs
 from onfly.dynamics.stages import MDStage, default_time_step
 from onfly.dynamics.stopping import StoppingRule
+from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
 from onfly.jobs.context import RunContext, drift_in_prior_stds, evolve, open_run
 from onfly.jobs.progress import Progress
@@ -173,9 +174,12 @@ class PublishMaker(Maker):
     ----------
     name
         Name of the job.
+    archive_maker
+        Of the jobs that put out the labels for the library; None leaves them in the run's folder.
     """
 
     name: str = "otf publish"
+    archive_maker: ArchiveLabelsMaker | None = field(default_factory=ArchiveLabelsMaker)
 
     @otf_job(data=["weights"], output_schema=FineTunedModelDoc)
     def make(
@@ -192,4 +196,7 @@ class PublishMaker(Maker):
         workspace.write_run(run)
 
         model.weights = ensemble_to_blobs(workspace.store, model.ensemble)
-        return Response(output=model)
+        jobs = []
+        if self.archive_maker is not None:
+            jobs = self.archive_maker.jobs(run.run_id, run.campaign, run.n_labels)
+        return Response(output=model, addition=Flow(jobs) if jobs else None)

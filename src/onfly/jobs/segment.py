@@ -10,6 +10,7 @@ from typing import Any
 
 from jobflow import CURRENT_JOB, Flow, Job, Maker, Response
 
+from onfly.artifacts.workspace import RunWorkspace
 from onfly.dynamics.criteria import Warmup
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.stages import MDStage
@@ -17,7 +18,7 @@ from onfly.dynamics.stopping import StoppingRule
 from onfly.jobs.base import otf_job
 from onfly.jobs.calibrate import CalibrationMaker, calibrate_run
 from onfly.jobs.context import open_run
-from onfly.jobs.labelling import label_job, maker_for_attempt
+from onfly.jobs.labelling import label_job, maker_for_attempt, prioritise
 from onfly.jobs.receive import ExtractMaker, pending_structure, receive_label
 from onfly.jobs.segment_step import SegmentOptions, run_segment
 from onfly.jobs.update import UpdateMaker, update_run
@@ -153,12 +154,24 @@ class SegmentMaker(Maker):
         if run is None:
             raise RuntimeError("the job before this segment failed: mend and rerun that one first")
         workspace = open_run(run).workspace
-        if run.phase == "label" and resumed:
+        with workspace.lock():
+            run = self._advance(run, output, resumed, workspace)
+        if run.phase in ("publish", "done", "stopped"):
+            return Response(output=run)
+        return Response(replace=self._next(run))
+
+    def _advance(
+        self, run: RunDoc, output: Any, resumed: bool, workspace: RunWorkspace
+    ) -> RunDoc:
+        if workspace.exists() and (known := workspace.read_run()).iteration > run.iteration:
+            # this job was killed after its work was done, before its manager heard of it
+            run, resumed = known, True
+        if run.phase == "label":
             assert run.pending is not None
-            if workspace.n_labels() > run.pending.index:
+            if workspace.n_labels() > run.pending.index:  # never paid for twice
                 run = receive_label(run, workspace.labels()[run.pending.index])
-        elif run.phase == "label" and self.fuse:
-            run = receive_label(run, output)
+            elif self.fuse and not resumed:
+                run = receive_label(run, output)
             workspace.write_run(run)
         while run.phase in ("calibrate", "update", "segment"):
             if run.phase == "calibrate":
@@ -171,9 +184,7 @@ class SegmentMaker(Maker):
                 if run.phase == "segment":  # the wall time is over
                     break
             workspace.write_run(run)
-        if run.phase == "publish":
-            return Response(output=run)
-        return Response(replace=self._next(run))
+        return run
 
     def _next(self, run: RunDoc) -> Flow:
         """Return the next iteration, whose last job takes over this job's uuid.
@@ -189,6 +200,7 @@ class SegmentMaker(Maker):
             maker = maker_for_attempt(self.label_maker, run.pending.attempt)
             structure = pending_structure(run, open_run(run).workspace)
             label = label_job(maker, structure, run.pending.index, run.last_label_dir)
+            prioritise(label, run)
             jobs.append(label)
             output = label.output
             if not self.fuse:

@@ -41,6 +41,10 @@ class SegmentOptions:
     traj_interval: int = 10
     checkpoint_interval: int = 100
     max_walltime: float | None = None
+    # of production runs; see `onfly.flows.ProductionMaker`
+    watch_only: bool = False
+    member: int | None = None
+    monitor_interval: int = 1
 
 
 def run_segment(run: RunDoc, options: SegmentOptions) -> RunDoc:
@@ -78,9 +82,9 @@ class _Segment:
             if run.pending.reason == "guard":
                 state = state.with_results(supplied.energy, supplied.forces, supplied.stress)
         self.driver = Driver(
-            context.predictor(),
+            context.predictor(options.member, options.monitor_interval),
             options.stages,
-            EnergyCriterion(run.threshold_ev, options.max_probability),
+            EnergyCriterion(run.threshold_ev, options.max_probability, options.watch_only),
             context.calibration(),
             context.key,
             audits=AuditSchedule(options.audit_interval, context.key),
@@ -100,6 +104,7 @@ class _Segment:
             options.traj_interval,
         )
         self.state = self.recorder.resume() or state
+        self._uncertain = False
 
     @staticmethod
     def _start_ref(run: RunDoc) -> ArtifactRef:
@@ -153,6 +158,15 @@ class _Segment:
 
     def _moved(self, event: Moved) -> None:
         state = self.state
+        if event.uncertain and not self._uncertain:
+            logger.warning(
+                "run %s, step %d: P(error > threshold) = %.3f; the MD goes on",
+                self.run.run_id,
+                state.step,
+                event.probability,
+            )
+        if event.probability is not None:
+            self._uncertain = event.uncertain
         self.recorder.record(state, event.time_fs, event.stage, event.energy_std, event.probability)
         self.progress(
             phase="segment",
