@@ -56,7 +56,9 @@ def decode_tensors(
         tensors = safetensors.torch.load(data)
     except SafetensorError as error:
         raise ArtifactError(f"{source} is not a safetensors file: {error}") from error
-    return {k: t.to(device) for k, t in tensors.items()}
+    # clones, since tensors that are views of a file are unaligned, and products of them round
+    # differently from those of tensors that were computed
+    return {k: t.clone().to(device) for k, t in tensors.items()}
 
 
 def refuse_pickle(data: bytes, source: str) -> None:

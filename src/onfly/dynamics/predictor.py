@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ class StepPrediction:
         Uncalibrated std of one force component per atom, shape (N,), eV/Å; None if not asked for.
     stress
         Mean over the posterior, shape (3, 3), eV/Å³, tension positive; None if not asked for.
+    watched
+        False if the uncertainty was not evaluated: `energy_std` is then NaN (see
+        `onfly.dynamics.member`).
     """
 
     energy: float
@@ -41,6 +45,7 @@ class StepPrediction:
     forces: np.ndarray
     forces_std: np.ndarray | None
     stress: np.ndarray | None
+    watched: bool = True
 
 
 class Predictor:
@@ -75,6 +80,7 @@ class Predictor:
         self.scales = scales
         weights = [{k: v for k, v in m.items() if not k.startswith("head.")} for m in state.members]
         self._heads = [{k: v for k, v in m.items() if k.startswith("head.")} for m in state.members]
+        self._graph: Any = None
         self.evaluator = EnsembleEvaluator(potential, weights, strategy=strategy)
 
     @property
@@ -83,10 +89,19 @@ class Predictor:
         return self.evaluator.strategy
 
     def predict(
-        self, atoms: Atoms, *, stress: bool = True, forces_std: bool = False
+        self,
+        atoms: Atoms,
+        *,
+        stress: bool = True,
+        forces_std: bool = False,
+        step: int | None = None,
     ) -> StepPrediction:
-        """Predict energy, forces and, if asked for, stress and the std of the forces."""
-        batch = self.potential.collate([self.potential.graph(atoms)])
+        """Predict energy, forces and, if asked for, stress and the std of the forces.
+
+        `step` is the MD step, for predictors that do not evaluate the uncertainty at every one.
+        """
+        self._graph = self.potential.updated_graph(self._graph, atoms)
+        batch = self.potential.collate([self._graph])
         result = self.evaluator.evaluate(batch, forces=True, stress=stress)
         assert result.forces is not None
         summed = result.features.sum(dim=1, keepdim=True)
