@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["app"]
@@ -41,7 +42,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 def fail(message: object) -> typer.Exit:
     """Print an error and return the exception that ends the command with code 1."""
-    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"[red]error:[/red] {escape(str(message))}", highlight=False, soft_wrap=True
+    )
     return typer.Exit(1)
 
 

@@ -1,0 +1,46 @@
+"""``onfly doctor``: is this machine ready, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["app", "doctor", "register"]
+
+app = typer.Typer()
+_MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "error": "[red]error[/red]"}
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Check settings, stores, artifact directory, foundation models, labellers and VASP.
+
+    Ends with code 1 if something that every run needs does not work.
+    """
+    from onfly.cli.checks import run_checks
+
+    findings = list(run_checks())
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
+    else:
+        table = Table("check", "")
+        for name in ("found", "remedy"):
+            table.add_column(name, overflow="fold")
+        for f in findings:
+            # "onfly[mace]" is no markup
+            table.add_row(f.check, _MARKS[f.level], escape(f.message), escape(f.remedy))
+        Console().print(table)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def register(parent: typer.Typer) -> None:
+    """Mount the command."""
+    parent.command("doctor")(doctor)
