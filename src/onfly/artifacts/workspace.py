@@ -143,6 +143,10 @@ class RunWorkspace:
         """Return the number of labels without reading them."""
         return len(self._files("labels", "*.json"))
 
+    def label_sizes(self) -> list[int]:
+        """Return the sizes of the label files in bytes, in the order of their index."""
+        return [path.stat().st_size for path in self._files("labels", "*.json")]
+
     # -- records of updates, logs -------------------------------------------------------------
     def write_training(self, iteration: int, record: dict[str, Any]) -> None:
         """Write the record of an update."""

@@ -23,7 +23,7 @@ from onfly.jobs.update import UpdateMaker
 from onfly.labels.presets import label_maker
 from onfly.units import energy_to_ev
 
-__all__ = ["LabellerConfig", "RunConfig", "StageConfig", "read_structure"]
+__all__ = ["LabellerConfig", "RunConfig", "RunSettings", "StageConfig", "read_structure"]
 
 
 class _Strict(BaseModel):
@@ -67,13 +67,9 @@ class StoppingConfig(_Strict):
     max_labels: int | None = Field(None, ge=1)
 
 
-class RunConfig(_Strict):
-    """Everything about one run. Paths are relative to the configuration file."""
+class RunSettings(_Strict):
+    """What is set for a run, or for all runs of a campaign."""
 
-    structure: Path = Field(description="POSCAR, cif, (ext)xyz … of the initial structure.")
-    periodic: bool | None = Field(
-        None, description="Needed if the file has a cell but says that no direction is periodic."
-    )
     foundation_model: str = "chgnet-0.3.0"
     threshold: str = Field(description="With unit, such as '50 meV' or '1 kcal/mol'.")
     threshold_per_atom: bool = False
@@ -98,7 +94,6 @@ class RunConfig(_Strict):
     mode: Literal["resident", "chained"] = "resident"
     n_workers: int | None = Field(None, ge=1)
     seed: int = 0
-    run_id: str | None = None
 
     @field_validator("labeller", mode="before")
     @classmethod
@@ -177,6 +172,16 @@ class RunConfig(_Strict):
             level_of_theory=self.level_of_theory,
             seed=self.seed,
         )
+
+
+class RunConfig(RunSettings):
+    """Everything about one run. Paths are relative to the configuration file."""
+
+    structure: Path = Field(description="POSCAR, cif, (ext)xyz … of the initial structure.")
+    periodic: bool | None = Field(
+        None, description="Needed if the file has a cell but says that no direction is periodic."
+    )
+    run_id: str | None = None
 
 
 def read_structure(path: Path, periodic: bool | None = None) -> Structure | Molecule:

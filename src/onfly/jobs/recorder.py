@@ -100,6 +100,9 @@ class Recorder:
         checkpoint = Checkpoint(**data)
         if checkpoint.iteration != self.iteration or checkpoint.start != self.start.sha256:
             return None
+        # an update that is done again after a kill tidies away what came after it
+        if not self.workspace.store.path(checkpoint.md_state).is_file():
+            return None
         return checkpoint
 
     def record(

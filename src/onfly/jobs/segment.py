@@ -160,9 +160,7 @@ class SegmentMaker(Maker):
             return Response(output=run)
         return Response(replace=self._next(run))
 
-    def _advance(
-        self, run: RunDoc, output: Any, resumed: bool, workspace: RunWorkspace
-    ) -> RunDoc:
+    def _advance(self, run: RunDoc, output: Any, resumed: bool, workspace: RunWorkspace) -> RunDoc:
         if workspace.exists() and (known := workspace.read_run()).iteration > run.iteration:
             # this job was killed after its work was done, before its manager heard of it
             run, resumed = known, True

@@ -40,6 +40,7 @@ LABEL_INDEXES: tuple[Index, ...] = (
     (("elements", 1),),
     (("input_hash", 1),),
     (("campaign", 1),),
+    (("source.completed_at", -1),),
 )
 RUN_INDEXES: tuple[Index, ...] = (
     (("run_id", 1),),

@@ -19,6 +19,7 @@ from onfly.library.criteria import Range, model_criteria, reduced_formula
 from onfly.library.documents import model_from_record, model_record
 from onfly.library.fit import check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
+from onfly.library.label_builder import LabelBuilder
 from onfly.library.weights import fetch_weights
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import OnflySettings, get_settings
@@ -121,6 +122,8 @@ class ModelLibrary:
         count = ModelBuilder(store, self.models_store).build()
         if self.runs_store is not None:
             count += RunBuilder(store, self.runs_store).build()
+        if self.labels_store is not None:
+            count += LabelBuilder(store, self.labels_store).build()
         return count
 
     def publish(self, doc: FineTunedModelDoc) -> None:

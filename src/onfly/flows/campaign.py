@@ -1,0 +1,146 @@
+"""A campaign: on-the-fly fine-tuning of many compounds, one flow for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from jobflow import Flow, Maker
+from pymatgen.core import Composition, Molecule, Structure
+
+from onfly.flows.finetune import OnTheFlyMaker
+from onfly.schemas.label import structure_hash
+
+__all__ = ["CampaignMaker"]
+
+_HASH_DIGITS = 8
+
+
+@dataclass
+class CampaignMaker(Maker):
+    """Fine-tune a model for each of many compounds.
+
+    Parameters
+    ----------
+    name
+        Name of the maker.
+    campaign
+        Name of the campaign, by which runs, models and labels are found.
+    maker
+        Of one compound.
+    overrides
+        What is different for some compounds, by formula or by run identifier: another maker, or
+        fields of `maker` to replace, nested as the makers are, such as
+        ``{"NaCl": {"threshold": 0.02, "segment_maker": {"n_steps": 500}}}``.
+    """
+
+    name: str = "campaign"
+    campaign: str = "campaign"
+    maker: OnTheFlyMaker = field(default_factory=OnTheFlyMaker)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, structures: Iterable[Structure | Molecule]) -> list[Flow]:
+        """Return one flow for each compound.
+
+        The identifiers of the runs follow from campaign and structure, so that a campaign that is
+        made again is the same campaign.
+
+        Parameters
+        ----------
+        structures
+            Where the MD of each compound starts.
+
+        Returns
+        -------
+        list of Flow
+            In the order of the structures; each is a workflow of its own.
+
+        Raises
+        ------
+        ValueError
+            If a structure comes twice or is disordered, an override fits no compound, or a
+            setting is impossible.
+        """
+        return [self.flow(structure) for structure in self.runs(structures).values()]
+
+    def runs(self, structures: Iterable[Structure | Molecule]) -> dict[str, Structure | Molecule]:
+        """Return the structures by the identifiers of their runs; errors as in `make`."""
+        found: dict[str, Structure | Molecule] = {}
+        for position, structure in enumerate(structures):
+            if not structure.is_ordered:
+                raise ValueError(
+                    f"structure {position} ({structure.composition.reduced_formula}) has sites "
+                    "with partial occupation: order it first"
+                )
+            run_id = self.run_id(structure)
+            if run_id in found:
+                first = list(found).index(run_id)
+                raise ValueError(
+                    f"structures {first} and {position} are the same "
+                    f"({structure.composition.reduced_formula}): remove one of them"
+                )
+            found[run_id] = structure
+        if not found:
+            raise ValueError(f"campaign {self.campaign!r} has no structures")
+        used = {key for s in found.values() for key in self.override_keys(s)}
+        if unused := sorted(set(self.overrides) - used):
+            formulas = sorted({s.composition.reduced_formula for s in found.values()})
+            raise ValueError(
+                f"overrides for {', '.join(unused)} fit no compound of the campaign; it has "
+                f"{', '.join(formulas[:20])}{' …' if len(formulas) > 20 else ''}"
+            )
+        return found
+
+    def flow(self, structure: Structure | Molecule) -> Flow:
+        """Return the flow of one compound."""
+        return self.maker_for(structure).make(structure, run_id=self.run_id(structure))
+
+    def run_id(self, structure: Structure | Molecule) -> str:
+        """Return the identifier of a compound's run: campaign, formula, hash of the structure."""
+        # brackets and spaces of formulas and campaigns cannot be part of a folder's name
+        text = f"{self.campaign}-{structure.composition.reduced_formula}"
+        text = re.sub(r"[^A-Za-z0-9._+-]", "_", text)
+        return f"{text}-{structure_hash(structure)[:_HASH_DIGITS]}"
+
+    def maker_for(self, structure: Structure | Molecule) -> OnTheFlyMaker:
+        """Return the maker of one compound, with what is different for it."""
+        maker = self.maker
+        for key in self.override_keys(structure):
+            change = self.overrides.get(key)
+            if isinstance(change, OnTheFlyMaker):
+                maker = change
+            elif change is not None:
+                maker = _replaced(maker, change, f"overrides of {key}")
+        return replace(maker, campaign=self.campaign)
+
+    def override_keys(self, structure: Structure | Molecule) -> list[str]:
+        """Return the keys of the overrides that fit a compound, the most special one last."""
+        run_id = self.run_id(structure)
+        formula = structure.composition.reduced_formula
+        return [key for key in self.overrides if _formula(key) == formula] + [
+            key for key in self.overrides if key == run_id
+        ]
+
+
+def _formula(text: str) -> str | None:
+    try:
+        return Composition(text).reduced_formula
+    except ValueError:  # an identifier of a run
+        return None
+
+
+def _replaced(maker: Any, changes: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(maker)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(
+            f"{where}: {type(maker).__name__} has no {', '.join(unknown)}; it has "
+            f"{', '.join(sorted(known))}"
+        )
+    values = {}
+    for name, value in changes.items():
+        present = getattr(maker, name)
+        nested = isinstance(value, dict) and is_dataclass(present)
+        values[name] = _replaced(present, value, f"{where}.{name}") if nested else value
+    return replace(maker, **values)

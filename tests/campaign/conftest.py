@@ -1,0 +1,72 @@
+"""A campaign that takes seconds a compound: toy potential, EMT as labeller, short chains."""
+
+from __future__ import annotations
+
+import pytest
+from ase.build import bulk
+from jobflow import JobStore
+from maggma.stores import MemoryStore
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from onfly.flows import OnTheFlyMaker
+from onfly.jobs.initial import InitialEnsembleMaker
+from onfly.jobs.segment import SegmentMaker
+from onfly.jobs.update import UpdateMaker
+from onfly.labels.presets import label_maker
+
+LATTICE = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Al": 4.05}
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Settings of a machine of its own, and a working directory that may be littered."""
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("ONFLY_STORE_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("ONFLY_CONFIG_FILE", str(tmp_path / "onfly.yaml"))
+    (tmp_path / "onfly.yaml").write_text("")
+    monkeypatch.setenv("ONFLY_N_WORKERS", "1")
+    monkeypatch.delenv("JOBFLOW_CONFIG_FILE", raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def store():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    return store
+
+
+def metals(n):
+    """Return n different fcc metals and ordered alloys of four sites, a little displaced."""
+    names = list(LATTICE)
+    pairs = [(a, b) for a in names for b in names]
+    pairs.sort(key=lambda pair: (pair[0] != pair[1], pair))  # the metals come first
+    structures = []
+    for index, (host, guest) in enumerate(pairs[:n]):
+        atoms = bulk(host, "fcc", (LATTICE[host] + LATTICE[guest]) / 2, cubic=True)
+        atoms.symbols[0] = guest
+        atoms.rattle(0.02, seed=index)
+        structures.append(AseAtomsAdaptor.get_structure(atoms))
+    return structures
+
+
+@pytest.fixture
+def make_maker():
+    def build(mode="chained", n_steps=10, labeller=None, **segment):
+        options = {"temperature": 300.0, "time_step": 2.0, "audit_interval": 5, **segment}
+        return OnTheFlyMaker(
+            foundation_model="toy",
+            threshold=0.1,
+            mode=mode,
+            label_maker=labeller or label_maker("emt"),
+            initial_maker=InitialEnsembleMaker(
+                posterior={"kind": "sghmc", "n_members": 2, "n_steps": 5}
+            ),
+            segment_maker=SegmentMaker(
+                n_steps=n_steps, update_maker=UpdateMaker(n_workers=1), **options
+            ),
+        )
+
+    return build

@@ -1,0 +1,131 @@
+"""A segment job that was killed is run again: the numbers are the same and no label is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from copy import deepcopy
+
+import pytest
+
+from onfly.artifacts.lock import RunLockedError
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.settings import get_settings
+from tests.campaign.conftest import metals
+from tests.campaign.managing import Manager
+
+
+def workspace(run_id):
+    return RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
+
+
+def numbers(run_id):
+    """Return labels, weights and the last MD state: all that must not depend on a kill."""
+    keys = ("index", "reason", "md_step", "energy", "forces", "predicted_energy", "predicted_std")
+    labels = [
+        tuple(str(label.model_dump()[k]) for k in keys) for label in workspace(run_id).labels()
+    ]
+    run = workspace(run_id).read_run()
+    return labels, [m.sha256 for m in run.ensemble.members], run.md_state.sha256, run.md_step
+
+
+def whole_run(maker, structure, store):
+    manager = Manager(store)
+    manager.submit(maker.make(structure, run_id="whole"))
+    manager.run()
+    return manager
+
+
+def killed_after(job, store, seconds):
+    """Run a job in a process of its own and kill it; return whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            deepcopy(job).run(store)
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8])
+def test_a_killed_segment_run_again_gives_the_same_numbers(seconds, make_maker, store):
+    maker = make_maker(n_steps=30, audit_interval=3, checkpoint_interval=2)
+    structure = metals(1)[0]
+    whole_run(maker, structure, store)
+    manager = Manager(store)
+    manager.submit(maker.make(structure, run_id="killed"))
+    while manager.queue:
+        manager.run(until="otf segment")
+        if not manager.queue:
+            break
+        killed_after(manager.queue[0][0], store, seconds)
+        manager.step()
+    assert numbers("killed") == numbers("whole")
+    # no step is recorded twice, or left out
+    rows = [
+        int(line.split(",")[0])
+        for path in workspace("killed").thermo_files()
+        for line in path.read_text().splitlines()[1:]
+    ]
+    assert rows == list(range(1, 31))
+
+
+def test_a_segment_killed_after_its_work_is_not_worked_again(make_maker, store, monkeypatch):
+    """Its manager never heard of the end, and starts it again with the arguments it had."""
+    maker = make_maker(n_steps=30, audit_interval=3)
+    structure = metals(1)[0]
+    whole_run(maker, structure, store)
+    manager = Manager(store)
+    manager.submit(maker.make(structure, run_id="killed"))
+    twice = 0
+    while manager.queue:
+        manager.run(until="otf segment")
+        if not manager.queue:
+            break
+        deepcopy(manager.queue[0][0]).run(store)  # whose response is lost
+        ended = workspace("killed").read_run()
+        with monkeypatch.context() as patch:
+            patch.setattr("onfly.jobs.segment.run_segment", _forbidden)
+            patch.setattr("onfly.jobs.segment.update_run", _forbidden)
+            manager.step()
+        assert workspace("killed").read_run().iteration == ended.iteration
+        twice += 1
+    assert twice > 3
+    assert numbers("killed") == numbers("whole")
+    assert workspace("killed").read_run().n_failures == 0
+
+
+def test_a_label_in_the_folder_is_not_paid_for_again(make_maker, store):
+    """A label job that is started again after its label was taken may give anything."""
+    maker = make_maker(n_steps=30, audit_interval=3)
+    structure = metals(1)[0]
+    whole_run(maker, structure, store)
+    manager = Manager(store)
+    manager.submit(maker.make(structure, run_id="killed"))
+    manager.run(until="otf segment 2")
+    segment = manager.queue[0][0]
+    before = deepcopy(segment)
+    manager.step()
+    n_labels = workspace("killed").n_labels()
+    before.function_args = (before.function_args[0], None)  # the label is gone from the database
+    state = workspace("killed").read_run()
+    before.run(store)
+    assert workspace("killed").n_labels() == n_labels
+    assert workspace("killed").read_run().n_failures == state.n_failures
+    manager.run()
+    assert numbers("killed") == numbers("whole")
+
+
+def test_two_workers_cannot_run_one_segment(make_maker, store):
+    manager = Manager(store)
+    manager.submit(make_maker().make(metals(1)[0], run_id="r"))
+    manager.run(until="otf segment")
+    with workspace("r").lock(), pytest.raises(RunLockedError, match="is being worked on"):
+        deepcopy(manager.queue[0][0]).run(store)
+
+
+def _forbidden(*args, **kwargs):
+    raise AssertionError("done twice")
