@@ -18,15 +18,14 @@ from pymatgen.core import Composition
 
 from onfly.artifacts import ArtifactStore, load_ensemble
 from onfly.bayes.calibration import Calibration
-from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.dynamics.predictor import Predictor
-from onfly.jobs.context import ENERGY_STD_FRACTION
+from onfly.jobs.context import likelihood_scales
 from onfly.potentials import load_foundation
 from onfly.schemas import FineTunedModelDoc, RunDoc
 from onfly.settings import get_settings
 
-__all__ = ["PosteriorCalculator", "build_calculator", "load_calculator"]
+__all__ = ["PosteriorCalculator", "build_calculator", "find_model", "load_calculator"]
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ def build_calculator(
         potential,
         posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
         load_ensemble(store, ensemble, device),
-        LikelihoodScales(energy_std=ENERGY_STD_FRACTION * doc.threshold_ev),
+        likelihood_scales(doc),
         strategy=strategy or ensemble.strategy,
     )
     return PosteriorCalculator(
@@ -257,11 +256,11 @@ def load_calculator(
 
         return ModelLibrary.from_settings(settings).calculator(model_id, device, **kwargs)
     assert path is not None
-    doc, store = _read_path(Path(path).expanduser(), settings.ARTIFACT_DIR)
+    doc, store = find_model(Path(path).expanduser(), settings.ARTIFACT_DIR)
     return build_calculator(doc, store, device, **kwargs)
 
 
-def _read_path(path: Path, artifact_dir: Path) -> tuple[FineTunedModelDoc | RunDoc, ArtifactStore]:
+def find_model(path: Path, artifact_dir: Path) -> tuple[FineTunedModelDoc | RunDoc, ArtifactStore]:
     """Return the document at a path, and the store that has its weights."""
     folder = path if path.is_dir() else path.parent
     doc: FineTunedModelDoc | RunDoc

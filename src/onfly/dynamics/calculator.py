@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -78,7 +78,12 @@ class DriverCalculator(Calculator):
         A label that has come for one configuration.
     """
 
-    implemented_properties = ("energy", "forces", "stress", "free_energy")
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
+        "energy",
+        "forces",
+        "stress",
+        "free_energy",
+    ]
 
     def __init__(
         self,
@@ -93,6 +98,7 @@ class DriverCalculator(Calculator):
         self.judge = judge
         self.needs_stress = needs_stress
         self.supplied = supplied
+        self.step: int | None = None
         self.energy_std: float | None = None
         self.probability: float | None = None
         self.source = "model"
@@ -119,16 +125,18 @@ class DriverCalculator(Calculator):
     ) -> None:
         """Evaluate a configuration; see `ase.calculators.calculator.Calculator`."""
         super().calculate(atoms, properties, system_changes)
+        present: Atoms = self.atoms  # type: ignore[assignment]
         label = self.supplied
-        if label is not None and label.fits(self.atoms):
+        if label is not None and label.fits(present):
             self.source = "label"
             self._set(label.energy, label.forces, label.stress)
             return
-        prediction = self.predictor.predict(self.atoms, stress=self.needs_stress)
-        reason, probability = self.judge(self.atoms, prediction)
-        if reason is not None:
-            raise LabelNeeded(self.atoms.copy(), prediction, reason, probability)
+        prediction = self.predictor.predict(present, stress=self.needs_stress, step=self.step)
+        self.energy_std = self.probability = None
+        if prediction.watched:
+            reason, probability = self.judge(present, prediction)
+            if reason is not None:
+                raise LabelNeeded(present.copy(), prediction, reason, probability)
+            self.energy_std, self.probability = prediction.energy_std, probability
         self.source = "model"
-        self.energy_std = prediction.energy_std
-        self.probability = probability
         self._set(prediction.energy, prediction.forces, prediction.stress)

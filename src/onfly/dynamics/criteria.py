@@ -21,10 +21,13 @@ class EnergyCriterion:
         Of the whole cell, in eV.
     max_probability
         5 % in the paper.
+    watch_only
+        Never interrupt: configurations that exceed the probability are only marked.
     """
 
     threshold: float
     max_probability: float = 0.05
+    watch_only: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold > 0):
@@ -36,9 +39,13 @@ class EnergyCriterion:
         """Return the calibrated probability that the error exceeds the threshold."""
         return calibration.exceedance(std, self.threshold)
 
-    def fires(self, probability: float) -> bool:
-        """Whether a label is needed. Written so that NaN asks for one."""
+    def exceeded(self, probability: float) -> bool:
+        """Whether the configuration is too uncertain. Written so that NaN is."""
         return not probability <= self.max_probability
+
+    def fires(self, probability: float) -> bool:
+        """Whether the step must be interrupted."""
+        return not self.watch_only and self.exceeded(probability)
 
 
 @dataclass(frozen=True)

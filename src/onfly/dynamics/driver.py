@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.md.md import MolecularDynamics
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from onfly.bayes.calibration import Calibration
@@ -25,12 +25,13 @@ __all__ = ["Driver", "Exploded", "Finished", "LabelRequest", "Moved"]
 
 @dataclass(frozen=True)
 class Moved:
-    """A step was accepted."""
+    """A step was accepted; `uncertain` if a criterion that only watches was exceeded."""
 
     time_fs: float
     stage: int
     energy_std: float | None
     probability: float | None
+    uncertain: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Driver:
         self.initial_volume = initial_volume
         self.n_steps = total_steps(self.stages)
         self._next_step = 0
-        self._dynamics: MolecularDynamics | None = None
+        self._dynamics: Any = None
         self._state: MDState | None = None
         self._stage = -1
         self.calculator = DriverCalculator(
@@ -162,7 +163,7 @@ class Driver:
             step -= taken
         return time
 
-    def _load(self, state: MDState) -> MolecularDynamics:
+    def _load(self, state: MDState) -> Any:
         """Set up ASE's integrator for a state; the one in use is kept while it fits."""
         index, within = locate(self.stages, state.step)
         stage = self.stages[index]
@@ -204,6 +205,7 @@ class Driver:
         dynamics = self._load(state)
         index, within = locate(self.stages, state.step)
         self.calculator.source = "none"
+        self.calculator.step = self._next_step
         try:
             # a diverging step is the guards' business, not numpy's
             with np.errstate(all="ignore"):
@@ -226,14 +228,16 @@ class Driver:
             return self._tripped(state, problem)
         self._state = new
         from_model = new.source == "model"
+        probability = self.calculator.probability if from_model else None
         return new, Moved(
             time_fs=self.time_at(new.step, dynamics.atoms),
             stage=index,
             energy_std=self.calculator.energy_std if from_model else None,
-            probability=self.calculator.probability if from_model else None,
+            probability=probability,
+            uncertain=probability is not None and self.criterion.exceeded(probability),
         )
 
-    def _accepted(self, state: MDState, dynamics: MolecularDynamics) -> MDState:
+    def _accepted(self, state: MDState, dynamics: Any) -> MDState:
         atoms, results = dynamics.atoms, self.calculator.results
         stress = results.get("stress")
         return replace(

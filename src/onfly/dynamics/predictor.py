@@ -14,7 +14,7 @@ from onfly.bayes.heads import head_log_scale
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState
 from onfly.potentials import Potential
-from onfly.potentials.stacked import EnsembleEvaluator
+from onfly.potentials.stacked import EnsembleEvaluator, Strategy
 
 __all__ = ["Predictor", "StepPrediction"]
 
@@ -72,7 +72,7 @@ class Predictor:
         posterior: Posterior,
         state: PosteriorState,
         scales: LikelihoodScales,
-        strategy: str = "auto",
+        strategy: Strategy = "auto",
     ) -> None:
         self.potential = potential
         self.posterior = posterior

@@ -23,15 +23,25 @@ from onfly.bayes.target import potential_target
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.potentials import Potential, load_foundation
-from onfly.schemas import CalibrationDoc, LabelDoc, RunDoc
+from onfly.schemas import CalibrationDoc, FineTunedModelDoc, LabelDoc, RunDoc
 from onfly.settings import OnflySettings, get_settings
 
-__all__ = ["RunContext", "open_run", "timed", "to_atoms", "to_structure"]
+__all__ = ["RunContext", "likelihood_scales", "open_run", "timed", "to_atoms", "to_structure"]
 
 logger = logging.getLogger(__name__)
 
 # σ_E of the likelihood as a part of the threshold (paper)
 ENERGY_STD_FRACTION = 0.1
+
+
+def likelihood_scales(doc: RunDoc | FineTunedModelDoc) -> LikelihoodScales:
+    """Return σ_E and the base of σ_F of a run or model.
+
+    A run that goes on from a model keeps the σ_E that the model's calibration refers to, whatever
+    its own threshold is.
+    """
+    kept = doc.settings.get("energy_std")
+    return LikelihoodScales(energy_std=kept or ENERGY_STD_FRACTION * doc.threshold_ev)
 
 
 @lru_cache(maxsize=2)
@@ -73,7 +83,7 @@ class RunContext:
         self.run = run
         self.workspace = RunWorkspace(self.settings.ARTIFACT_DIR, run.run_id)
         self.elements = tuple(sorted({str(e) for e in run.elements or []}))
-        self.scales = LikelihoodScales(energy_std=ENERGY_STD_FRACTION * run.threshold_ev)
+        self.scales = likelihood_scales(run)
 
     @property
     def potential(self) -> Potential:

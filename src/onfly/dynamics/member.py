@@ -1,0 +1,92 @@
+"""One member as the force field, with the ensemble as a monitor: the cost of a single model."""
+
+from __future__ import annotations
+
+import math
+
+from ase import Atoms
+
+from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.posterior import Posterior, PosteriorState
+from onfly.dynamics.predictor import Predictor, StepPrediction
+from onfly.potentials import Potential
+from onfly.potentials.stacked import EnsembleEvaluator, Strategy
+
+__all__ = ["MemberPredictor"]
+
+
+class MemberPredictor(Predictor):
+    """Energies, forces and stresses by one member; its uncertainty at every n-th step.
+
+    The error of the member is that of the mean plus its distance from the mean, so the std is
+    sqrt(σ² + (E_member - Ē)²), with σ that of the ensemble.
+
+    Parameters
+    ----------
+    potential, posterior, state, scales, strategy
+        As of `Predictor`.
+    member
+        Index of the member.
+    interval
+        MD steps between evaluations of the whole ensemble; a prediction without a step is always
+        complete.
+
+    Raises
+    ------
+    ValueError
+        If there is no such member, or the interval is not positive.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        posterior: Posterior,
+        state: PosteriorState,
+        scales: LikelihoodScales,
+        strategy: Strategy = "auto",
+        *,
+        member: int = 0,
+        interval: int = 1,
+    ) -> None:
+        super().__init__(potential, posterior, state, scales, strategy)
+        if not 0 <= member < len(state.members):
+            raise ValueError(
+                f"there is no member {member}: the ensemble has {len(state.members)}, from 0"
+            )
+        if interval < 1:
+            raise ValueError(f"the monitor's interval of {interval} steps is not positive")
+        weights = {k: v for k, v in state.members[member].items() if not k.startswith("head.")}
+        self._single = EnsembleEvaluator(potential, [weights], strategy="sequential")
+        self.member = member
+        self.interval = interval
+
+    def predict(
+        self,
+        atoms: Atoms,
+        *,
+        stress: bool = True,
+        forces_std: bool = False,
+        step: int | None = None,
+    ) -> StepPrediction:
+        """Predict by the member; see `Predictor.predict`."""
+        self._graph = self.potential.updated_graph(self._graph, atoms)
+        batch = self.potential.collate([self._graph])
+        result = self._single.evaluate(batch, forces=True, stress=stress)
+        assert result.forces is not None
+        energy = float(result.energy[0, 0])
+        watched = step is None or step % self.interval == 0
+        std, sigma = math.nan, None
+        if watched:
+            ensemble = super().predict(atoms, stress=False, forces_std=forces_std)
+            std = math.hypot(ensemble.energy_std, energy - ensemble.energy)
+            sigma = ensemble.forces_std
+        return StepPrediction(
+            energy=energy,
+            energy_std=std,
+            forces=result.forces[0].double().detach().cpu().numpy(),
+            forces_std=sigma,
+            stress=None
+            if result.stress is None
+            else result.stress[0, 0].double().detach().cpu().numpy(),
+            watched=watched,
+        )
