@@ -144,7 +144,10 @@ def facts(data: RunData) -> list[tuple[str, str]]:
             Markup(formula_html(run.formula_pretty or "")) + (f", {atoms} atoms" if atoms else ""),
         ),
         ("Foundation model", run.foundation_model),
-        ("Reference calculations", " · ".join(x for x in (run.labeller, level) if x) or NONE),
+        (
+            "Reference calculations",
+            " · ".join(dict.fromkeys(x for x in (run.labeller, level) if x)) or NONE,
+        ),
         ("Threshold", f"{energy_text(run.threshold_ev)} on the energy of the whole cell"),
         ("Asks for help when", f"the risk to exceed it is above {100 * float(limit or 0.05):g} %"),
         (
