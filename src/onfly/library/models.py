@@ -20,6 +20,7 @@ from onfly.library.documents import model_from_record, model_record
 from onfly.library.fit import check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
 from onfly.library.label_builder import LabelBuilder
+from onfly.library.search import search
 from onfly.library.weights import fetch_weights
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import OnflySettings, get_settings
@@ -192,10 +193,11 @@ class ModelLibrary:
         **criteria: Any,
     ) -> list[dict[str, Any]]:
         """Return documents as they are stored, or some fields of them; criteria as in `query`."""
-        found = self.models_store.query(
+        found = search(
+            self.models_store,
             model_criteria(**criteria),
-            None if properties is None else [*properties],
-            sort=sort or NEWEST_FIRST,  # type: ignore[arg-type]
+            properties=properties,
+            sort=sort or NEWEST_FIRST,
             limit=limit,
         )
         return [{k: v for k, v in doc.items() if k != "_id"} for doc in found]
