@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import typer
 
@@ -21,9 +22,9 @@ app = typer.Typer(
 
 
 def _mount() -> None:
-    from onfly.cli import demo, doctor, models, report, run, status, store
+    from onfly.cli import demo, doctor, models, report, run, status, store, submit
 
-    for module in (run, status, demo, report):
+    for module in (run, submit, status, demo, report):
         module.register(app)
     app.add_typer(models.app, name="models")
     app.add_typer(store.app, name="store")
@@ -32,5 +33,7 @@ def _mount() -> None:
 
 def main() -> None:
     """Run the command."""
+    # jobflow and ase announce changes of their own to people who cannot act on them
+    warnings.filterwarnings("ignore", category=FutureWarning)
     _mount()
     app()

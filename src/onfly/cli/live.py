@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -13,7 +16,7 @@ from onfly.artifacts.workspace import RunWorkspace
 from onfly.jobs.progress import read_progress
 from onfly.schemas import RunDoc
 
-__all__ = ["RunView"]
+__all__ = ["RunView", "print_progress"]
 
 _WORDS = {
     "initial": "labelling the initial structure",
@@ -97,3 +100,37 @@ class RunView:
         for name, value in rows:
             table.add_row(f"[dim]{name}[/dim]", value)
         return Group(self._bar, table)
+
+    def line(self) -> str:
+        """Return what is happening now, in one line, for output that is no terminal."""
+        run = self._run()
+        if run is None:
+            return "starting"
+        now = read_progress(Path(self.workspace.folder))
+        phase = str(now.get("phase") or run.phase)
+        step = max(int(now.get("md_step") or 0), run.md_step)
+        std = now.get("energy_std")
+        uncertainty = "" if std is None else f", std {1000 * std:.1f} meV"
+        return (
+            f"{time.monotonic() - self.start:6.0f} s  step {step}/{run.n_steps_total}, "
+            f"{_WORDS.get(phase, phase)}{uncertainty}; {run.n_labels} labels, "
+            f"{run.n_audits_within} of {run.n_audits} audits within the threshold"
+        )
+
+
+@contextmanager
+def print_progress(view: RunView, console: Console, interval: float = 15.0) -> Iterator[None]:
+    """Print a line now and then while a block runs."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(interval):
+            console.print(view.line(), highlight=False, soft_wrap=True)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from jobflow import Flow, run_locally
@@ -14,7 +15,7 @@ from rich.live import Live
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.cli.live import RunView
+from onfly.cli.live import RunView, print_progress
 from onfly.cli.yaml_file import ConfigError, load_config
 from onfly.flows.config import RunConfig, read_structure
 from onfly.library import ModelLibrary
@@ -102,14 +103,21 @@ def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> None:
     folder = workspace.folder / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     _log_to(workspace.folder / "run.log")
-    options = {"store": store, "create_folders": True, "root_dir": folder, "log": False}
+    options: dict[str, Any] = {
+        "store": store,
+        "create_folders": True,
+        "root_dir": folder,
+        "log": False,
+    }
     try:
-        if quiet or not console.is_terminal:
+        view = RunView(workspace)
+        shown: AbstractContextManager[object] = nullcontext()
+        if not quiet and console.is_terminal:
+            shown = Live(get_renderable=view.__rich__, console=console, refresh_per_second=2)
+        elif not quiet:
+            shown = print_progress(view, console)
+        with shown:
             run_locally(flow, ensure_success=True, raise_immediately=True, **options)
-        else:
-            view = RunView(workspace)
-            with Live(get_renderable=view.__rich__, console=console, refresh_per_second=2):
-                run_locally(flow, ensure_success=True, raise_immediately=True, **options)
     except KeyboardInterrupt:
         raise fail(
             f"interrupted; nothing is lost: go on with `onfly resume {workspace.run_id}`"

@@ -64,6 +64,7 @@ class StoppingConfig(_Strict):
     quiet_steps: int | None = Field(None, ge=1)
     min_audits: int = Field(10, ge=0)
     min_coverage: float = Field(0.95, gt=0, le=1)
+    closing_steps: int = Field(0, ge=0)
     max_labels: int | None = Field(None, ge=1)
 
 

@@ -14,7 +14,7 @@ from onfly.dynamics.calculator import SuppliedLabel
 from onfly.dynamics.criteria import AuditSchedule, EnergyCriterion, Warmup
 from onfly.dynamics.driver import Driver, Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.guards import Guards
-from onfly.dynamics.stages import MDStage, locate
+from onfly.dynamics.stages import MDStage, locate, total_steps
 from onfly.dynamics.state import MDState
 from onfly.dynamics.stopping import StoppingRule
 from onfly.jobs.context import RunContext, evolve, one_thread, open_run, timed
@@ -83,7 +83,7 @@ class _Segment:
                 state = state.with_results(supplied.energy, supplied.forces, supplied.stress)
         self.driver = Driver(
             context.predictor(options.member, options.monitor_interval),
-            options.stages,
+            options.stopping.with_closing(options.stages),
             EnergyCriterion(run.threshold_ev, options.max_probability, options.watch_only),
             context.calibration(),
             context.key,
@@ -131,10 +131,13 @@ class _Segment:
 
     def run_until_event(self) -> RunDoc:
         run, options, rule = self.run, self.options, self.options.stopping
+        n_steps = total_steps(options.stages)
         deadline = None
         if options.max_walltime is not None:
             deadline = time.monotonic() + options.max_walltime
         while True:
+            if rule.closed(self.state.step, n_steps, run.audits_since_update):
+                return self._end("publish", stop_reason="all stages are done")
             stop = rule.early_stop(
                 self._steps_since_call(self.state.step),
                 run.audits_since_update,
@@ -150,7 +153,10 @@ class _Segment:
             if isinstance(event, Moved):
                 self._moved(event)
             elif isinstance(event, Finished):
-                return self._end("publish", stop_reason="all stages are done")
+                reason = "all stages are done"
+                if rule.closing_steps:
+                    reason += f", with fewer than {rule.min_audits} audits of the final weights"
+                return self._end("publish", stop_reason=reason)
             elif isinstance(event, LabelRequest):
                 return self._ask(event)
             elif isinstance(event, Exploded):
@@ -234,8 +240,9 @@ class _Segment:
         n_failures = self.run.n_failures + 1
         message = f"step {self.state.step + 1}: {event.detail}, although a label gave the forces"
         logger.warning(message)
-        stage, within = locate(self.options.stages, self.state.step)
-        target = self.options.stages[stage].temperature_at(within) or self.state.temperature
+        stages = self.driver.stages
+        stage, within = locate(stages, self.state.step)
+        target = stages[stage].temperature_at(within) or self.state.temperature
         self.state = self.state.rewound(target, self.context.key)
         failures = [*self.run.failures, message][-10:]
         ended = self._end("segment")
