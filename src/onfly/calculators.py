@@ -207,7 +207,7 @@ def build_calculator(
         posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
         load_ensemble(store, ensemble, device),
         likelihood_scales(doc),
-        strategy=strategy or ensemble.strategy,
+        strategy=strategy or ensemble.strategy,  # type: ignore[arg-type]
     )
     return PosteriorCalculator(
         predictor,
