@@ -121,7 +121,7 @@ class RunContext:
         if doc is None:
             raise ValueError(f"run {self.run.run_id} has no ensemble yet")
         state = self.workspace.load_ensemble(doc, self.settings.DEVICE)
-        parts = (self.potential, self.posterior, state, self.scales, doc.strategy)
+        parts: Any = (self.potential, self.posterior, state, self.scales, doc.strategy)
         if member is None:
             return Predictor(*parts)
         return MemberPredictor(*parts, member=member, interval=monitor_interval)
