@@ -32,7 +32,7 @@ ANION = ("O", "S", "Se", "F", "Cl", "N")
 QUERIES = {
     "formula": {"formula": "CaZrS3"},
     "formula and state": {"formula": "CaZrS3", "state": "ready", "limit": 1},
-    "chemical system": {"chemsys": "Ca-S-Zr"},
+    "chemical system": {"chemsys": "Ca-S-Zr", "limit": 100},
     "threshold": {"threshold_ev": (0.0, 0.0101), "limit": 20},
     "threshold and formula": {"threshold_ev": 0.3, "formula": "CaZrS3"},
     "temperature": {"temperature": 1500, "formula": "CaZrS3"},
