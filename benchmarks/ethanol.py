@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +22,10 @@ import ase.io
 import numpy as np
 import torch
 from common import Report, arguments
+from loop import LoopSettings, summary, timed_run
 
 from onfly.analysis.metrics import (
     auc_roc,
-    binomial_interval,
     mean_log_likelihood,
     rmse,
     z_scores,
@@ -36,6 +35,7 @@ from onfly.bayes.parallel import ChainPool
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.bayes.target import potential_target
 from onfly.dynamics.predictor import Predictor
+from onfly.dynamics.stages import MDStage
 from onfly.potentials import load_foundation
 from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL
@@ -158,64 +158,26 @@ def learning_curve(args, report):
 def loop(args, report):
     """Run ethanol at 300 K on the fly with a cheap labeller, and report its audits."""
     from ase.build import molecule
-    from jobflow import JobStore, run_locally
-    from maggma.stores import MemoryStore
 
-    from onfly.artifacts.workspace import RunWorkspace
-    from onfly.flows import OnTheFlyMaker
-    from onfly.jobs.context import to_structure
-    from onfly.jobs.initial import InitialEnsembleMaker
-    from onfly.jobs.segment import SegmentMaker
-    from onfly.jobs.update import UpdateMaker
     from onfly.labels.presets import label_maker
 
-    os.environ.setdefault("ONFLY_ARTIFACT_DIR", str(args.folder.absolute()))
-    maker = OnTheFlyMaker(
-        foundation_model=args.foundation,
+    settings = LoopSettings(
+        run_id=f"ethanol-{args.labeller}-{args.posterior['kind']}-{args.seed}-{args.steps}",
+        atoms=molecule("CH3CH2OH"),
+        foundation=args.foundation,
+        labeller=label_maker(args.labeller),
         threshold=args.threshold,
-        threshold_unit="kcal/mol",
-        label_maker=label_maker(args.labeller),
-        mode="resident",
+        unit="kcal/mol",
+        energy=KCAL,
+        posterior=args.posterior,
+        stages=[MDStage(n_steps=args.steps, temperature=300.0)],
+        time_step=0.5,
+        audit_interval=args.audit_interval,
+        workers=args.workers,
         seed=args.seed,
-        initial_maker=InitialEnsembleMaker(posterior=args.posterior),
-        segment_maker=SegmentMaker(
-            n_steps=args.steps,
-            temperature=300.0,
-            time_step=0.5,
-            ase_md_kwargs={"friction": 0.01 / ase.units.fs},
-            audit_interval=args.audit_interval,
-            update_maker=UpdateMaker(n_workers=args.workers),
-        ),
     )
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    name = f"ethanol-{args.labeller}-{args.posterior['kind']}-{args.seed}-{args.steps}"
-    flow = maker.make(to_structure(molecule("CH3CH2OH")), run_id=name)
-    start = time.time()
-    run_locally(flow, store=store, create_folders=True, root_dir=args.folder, ensure_success=True)
-    model = flow.output.resolve(store)
-    labels = RunWorkspace(os.environ["ONFLY_ARTIFACT_DIR"], name).labels()
-    low, high = binomial_interval(model.n_audits_within, model.n_audits)
-    report.add(
-        labeller=args.labeller,
-        state=model.state,
-        md_steps=model.n_steps,
-        labels=model.n_labels,
-        calls=sum(label.reason == "uncertain" for label in labels),
-        calls_last_half=sum(
-            label.reason == "uncertain" and label.md_step > model.n_steps / 2 for label in labels
-        ),
-        audits=model.n_audits,
-        within=model.n_audits_within,
-        coverage=model.coverage,
-        coverage_low=low,
-        coverage_high=high,
-        audit_rmse=None if model.audits.rmse is None else model.audits.rmse / KCAL,
-        foundation_rmse=None
-        if model.audits.foundation_rmse is None
-        else model.audits.foundation_rmse / KCAL,
-        cpu_s=sum(model.cpu_seconds.values()),
-        wall_s=time.time() - start,
-    )
+    run, labels, wall = timed_run(settings, args.folder)
+    report.add(labeller=args.labeller, **summary(run, labels, KCAL), wall_s=wall)
 
 
 def main():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,13 +185,23 @@ def open_run(run: RunDoc, settings: OnflySettings | None = None) -> RunContext:
 
 
 @contextmanager
-def timed(cpu_seconds: dict[str, float], kind: str) -> Iterator[None]:
-    """Add the CPU time of this process that a block takes to an account."""
-    start = time.process_time()
+def timed(cpu_seconds: dict[str, float], kind: str, *, children: bool = False) -> Iterator[None]:
+    """Add the CPU time that a block takes to an account.
+
+    With ``children`` also that of processes which the block started and waited for.
+    """
+
+    def now() -> float:
+        if not children:
+            return time.process_time()
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + usage.ru_utime + usage.ru_stime
+
+    start = now()
     try:
         yield
     finally:
-        cpu_seconds[kind] = cpu_seconds.get(kind, 0.0) + time.process_time() - start
+        cpu_seconds[kind] = cpu_seconds.get(kind, 0.0) + now() - start
 
 
 def evolve(run: RunDoc, **changes: Any) -> RunDoc:

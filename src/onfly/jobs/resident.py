@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, field
 
 from jobflow import Maker, Response
@@ -13,7 +12,7 @@ from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.parallel import ChainPool
 from onfly.jobs.base import otf_job
 from onfly.jobs.calibrate import calibrate_run
-from onfly.jobs.context import open_run
+from onfly.jobs.context import open_run, timed
 from onfly.jobs.initial import InitialEnsembleMaker
 from onfly.jobs.labelling import label_here, maker_for_attempt
 from onfly.jobs.progress import Progress
@@ -120,7 +119,6 @@ class ResidentMaker(Maker):
             reason="initial" if pending is None else pending.reason,
         )
         maker = maker_for_attempt(self.segment_maker.label_maker, attempt)
-        start = time.monotonic()
-        output = label_here(maker, structure, index, workspace.folder / "calculations", prev_dir)
-        run.cpu_seconds["label"] = run.cpu_seconds.get("label", 0.0) + time.monotonic() - start
-        return output
+        folder = workspace.folder / "calculations"
+        with timed(run.cpu_seconds, "label", children=True):
+            return label_here(maker, structure, index, folder, prev_dir)
