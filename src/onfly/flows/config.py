@@ -110,6 +110,11 @@ class RunSettings(_Strict):
             raise ValueError(str(error)) from error
         return value
 
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _number_without_unit(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) else value
+
     @field_validator("threshold")
     @classmethod
     def _threshold_has_unit(cls, value: str) -> str:

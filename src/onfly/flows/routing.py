@@ -9,7 +9,7 @@ from jobflow import Flow, Job
 
 __all__ = ["GPU_JOBS", "route_jobs"]
 
-GPU_JOBS = ("otf segment", "otf update", "otf initial ensemble", "otf resident")
+GPU_JOBS = ("otf segment", "otf update", "otf initial ensemble", "otf resident", "production")
 
 _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "fireworks": {"gpu": {"_category": "gpu"}, "cpu": {"_category": "cpu"}},

@@ -1,0 +1,184 @@
+"""How a campaign stands: each compound, what failed and why, and what is still to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from onfly.artifacts.workspace import RunWorkspace, list_runs
+from onfly.cli.records import run_record
+from onfly.cli.run import fail
+from onfly.flows.manifest import CampaignManifest, read_manifest
+from onfly.settings import OnflySettings
+
+__all__ = ["campaign_records", "rest_seconds", "show_campaign"]
+
+logger = logging.getLogger(__name__)
+
+_ORDER = ("failed", "stopped", "not accurate enough", "running", "waiting", "needs more audits")
+
+
+def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = False) -> None:
+    """Print how a campaign stands."""
+    try:
+        manifest = read_manifest(settings.ARTIFACT_DIR, campaign)
+        records = campaign_records(campaign, settings, manifest)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    if not records:
+        raise fail(f"no runs of a campaign {campaign} in {settings.ARTIFACT_DIR}")
+    if as_json:
+        typer.echo(json.dumps(records, indent=1))
+        return
+    console = Console()
+    table = Table("run", "formula", "state", "MD steps", "labels", "audits within", "rest", "")
+    for r in records:
+        audits = f"{r['n_audits_within']}/{r['n_audits']}"
+        if r["coverage"] is not None:
+            audits += f" ({r['coverage']:.0%})"
+        table.add_row(
+            r["run_id"],
+            r["formula_pretty"],
+            r["state"],
+            f"{r['md_step']}/{r['n_steps_total']}" if r["n_steps_total"] else "",
+            str(r["n_labels"]),
+            audits,
+            _duration(r["rest_seconds"]),
+            r["failure"] or "",
+        )
+    console.print(table)
+    counts = Counter(r["state"] for r in records)
+    text = ", ".join(f"{counts[state]} {state}" for state in sorted(counts, key=_rank))
+    console.print(f"{len(records)} compounds: {text}", highlight=False)
+    rest = rest_seconds(records)
+    if rest:
+        console.print(f"at the pace so far, all is done in {_duration(rest)}", highlight=False)
+
+
+def campaign_records(
+    campaign: str, settings: OnflySettings, manifest: CampaignManifest | None
+) -> list[dict[str, Any]]:
+    """Return one record for each compound, those that need somebody first.
+
+    Parameters
+    ----------
+    campaign
+        Its name.
+    settings
+        Of the machine.
+    manifest
+        What was submitted; without it only runs that have begun are found.
+    """
+    root = settings.ARTIFACT_DIR
+    submitted = {} if manifest is None else manifest.compounds
+    if manifest is None:
+        found = list_runs(root)
+    else:
+        found = [w for w in (RunWorkspace(root, run_id) for run_id in submitted) if w.exists()]
+    records = [r for r in (_record(w) for w in found) if r["campaign"] == campaign]
+    begun = {r["run_id"] for r in records}
+    records += [
+        _waiting(campaign, run_id, formula)
+        for run_id, formula in submitted.items()
+        if run_id not in begun
+    ]
+    failed = _failures(manifest)
+    for r in records:
+        if r["run_id"] in failed and r["state"] in ("running", "waiting"):
+            r.update(state="failed", failure=failed[r["run_id"]], rest_seconds=None)
+    return sorted(records, key=lambda r: (_rank(r["state"]), r["formula_pretty"], r["run_id"]))
+
+
+def rest_seconds(records: list[dict[str, Any]]) -> float | None:
+    """Return the wall time until all is done, at the campaign's pace so far; None if unknown."""
+    begun = [r for r in records if r["first_label_at"] is not None]
+    done = sum(r["md_step"] for r in begun)
+    totals = [r["n_steps_total"] for r in begun if r["n_steps_total"]]
+    if not done or not totals:
+        return None
+    typical = sum(totals) / len(totals)  # of compounds that have not begun
+    rest = sum(
+        (r["n_steps_total"] or typical) - r["md_step"]
+        for r in records
+        if r["state"] in ("running", "waiting")
+    )
+    first = min(r["first_label_at"] for r in begun)
+    last = max(datetime.fromisoformat(r["updated_at"]).timestamp() for r in begun)
+    return max(last - first, 0.0) / done * rest
+
+
+def _record(workspace: RunWorkspace) -> dict[str, Any]:
+    record = run_record(workspace)
+    first = workspace.folder / "labels" / "00000.json"
+    record["first_label_at"] = first.stat().st_mtime if first.is_file() else None
+    record["failure"] = record["last_failure"]
+    if record["state"] == "stopped" and record["stop_reason"]:
+        record["failure"] = record["stop_reason"]
+    record["rest_steps"] = record["rest_seconds"] = None
+    if record["state"] == "running":
+        rest = max(record["n_steps_total"] - record["md_step"], 0)
+        record["rest_steps"] = rest
+        if record["first_label_at"] is not None and record["md_step"]:
+            updated = datetime.fromisoformat(record["updated_at"]).timestamp()
+            spent = max(updated - record["first_label_at"], 0.0)
+            record["rest_seconds"] = spent / record["md_step"] * rest
+    return record
+
+
+def _waiting(campaign: str, run_id: str, formula: str) -> dict[str, Any]:
+    """Return the record of a compound of which no job has ended yet."""
+    nothing = ("foundation_model", "threshold_ev", "coverage", "last_failure", "stop_reason")
+    nothing += ("model_id", "created_at", "updated_at", "folder", "first_label_at", "failure")
+    nothing += ("rest_steps", "rest_seconds")
+    zero = ("md_step", "n_steps_total", "n_labels", "n_interventions", "n_audits")
+    zero += ("n_audits_within", "n_failures")
+    known = {"run_id": run_id, "formula_pretty": formula, "campaign": campaign, "phase": "initial"}
+    known |= {"state": "waiting", "verdict": "waiting for its first label"}
+    return dict.fromkeys(nothing) | dict.fromkeys(zero, 0) | known
+
+
+def _failures(manifest: CampaignManifest | None) -> dict[str, str]:
+    """Ask the workflow manager what holds runs up; without an answer the rest is shown."""
+    if manifest is None or manifest.target == "local":
+        return {}
+    try:
+        if manifest.target == "remote":
+            from onfly.flows import remote
+
+            return remote.failures(manifest.project, manifest.campaign)
+        return _fireworks_failures(manifest)
+    except Exception as error:  # whatever drivers of databases raise
+        logger.warning("the workflow manager does not answer: %s", error)
+        return {}
+
+
+def _fireworks_failures(manifest: CampaignManifest) -> dict[str, str]:
+    from fireworks import LaunchPad
+
+    from onfly.flows import launchpad as fireworks
+
+    if manifest.launchpad is None:
+        launchpad = LaunchPad.auto_load()
+    else:
+        launchpad = LaunchPad.from_file(manifest.launchpad)
+    return fireworks.failures(launchpad, manifest.campaign)
+
+
+def _rank(state: str) -> int:
+    return _ORDER.index(state) if state in _ORDER else len(_ORDER)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

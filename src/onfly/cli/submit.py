@@ -1,0 +1,276 @@
+"""``onfly submit``: a campaign to a workflow manager, or here one compound after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import ase.io
+import typer
+from jobflow import Flow, JobStore
+from pymatgen.core import Molecule, Structure
+from rich.console import Console
+
+from onfly.artifacts.atomic import atomic_write, ensure_folder
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.cli.run import fail, start
+from onfly.cli.yaml_file import ConfigError, load_config
+from onfly.flows import launchpad as fireworks
+from onfly.flows import remote
+from onfly.flows.campaign import CampaignMaker
+from onfly.flows.campaign_config import CampaignConfig
+from onfly.flows.config import RunConfig, RunSettings
+from onfly.flows.manifest import CampaignManifest, Target
+from onfly.flows.routing import route_jobs
+from onfly.jobs.context import to_atoms
+from onfly.library import ModelLibrary
+from onfly.settings import OnflySettings, get_settings
+from onfly.stores import EmbeddedStore, job_store
+
+__all__ = ["register"]
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("submit")(submit)
+
+
+@dataclass(frozen=True)
+class _Campaign:
+    """A campaign and the machine it is submitted from."""
+
+    config: CampaignConfig
+    maker: CampaignMaker
+    runs: dict[str, Structure | Molecule]
+    settings: OnflySettings
+
+    def workspace(self, run_id: str) -> RunWorkspace:
+        return RunWorkspace(self.settings.ARTIFACT_DIR, run_id)
+
+    def has_ended(self, run_id: str) -> bool:
+        workspace = self.workspace(run_id)
+        return workspace.exists() and workspace.read_run().phase in ("done", "stopped")
+
+    def flow(self, run_id: str) -> Flow:
+        """Return the flow of a run: a new one, or that which takes up an interrupted run."""
+        structure, workspace = self.runs[run_id], self.workspace(run_id)
+        maker = self.maker.maker_for(structure)
+        if workspace.exists() and maker.mode == "chained":
+            state = workspace.read_run()
+            if state.phase != "initial":
+                return maker.resume(state, structure)
+        return maker.make(structure, run_id=run_id)
+
+    def write_config(self, run_id: str) -> None:
+        """Write what `onfly resume` needs into the folder of the run."""
+        structure, folder = self.runs[run_id], self.workspace(run_id).folder
+        settings: RunSettings = self.config
+        for key in self.maker.override_keys(structure):
+            settings = self.config.settings_for(key)
+        path = ensure_folder(folder) / "initial.extxyz"
+        ase.io.write(path, to_atoms(structure), format="extxyz")
+        run = RunConfig(
+            structure=path,
+            run_id=run_id,
+            **settings.model_dump(include=set(RunSettings.model_fields)),
+        )
+        atomic_write(folder / "config.json", run.model_dump_json(indent=1).encode())
+
+
+def submit(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/configuration.md.")],
+    to: Annotated[str, typer.Option(help="fireworks, remote (jobflow-remote) or local.")],
+    launchpad: Annotated[
+        Path | None, typer.Option(help="my_launchpad.yaml; default: that of FireWorks.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Project of jobflow-remote.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No live view of local runs.")] = False,
+) -> None:
+    """Submit one workflow for each compound; submitted again, only what is missing is added."""
+    if to not in ("fireworks", "remote", "local"):
+        raise fail(f"--to {to}: use fireworks, remote or local")
+    begin = time.monotonic()
+    try:
+        settings = load_config(config, CampaignConfig)
+        structures = settings.structures.read(config.parent.resolve())
+        maker = settings.maker()
+        campaign = _Campaign(settings, maker, maker.runs(structures), get_settings())
+        place = _place(to, campaign, launchpad, project)
+        missing = _missing(campaign, place)
+    except ConfigError as error:
+        raise fail(str(error)) from None
+    except (ValueError, ModuleNotFoundError, FileNotFoundError) as error:
+        raise fail(f"{config}: {error}") from None
+    if dry_run:
+        for run_id in missing:
+            console.print(f"would submit {run_id}", highlight=False, soft_wrap=True)
+        return
+    _manifest(campaign, to, launchpad, project).write(campaign.settings.ARTIFACT_DIR)
+    for run_id in missing:
+        campaign.write_config(run_id)
+    try:
+        count = sum(1 for _ in place.submit(missing, quiet))
+    except ValueError as error:
+        raise fail(f"{config}: {error}") from None
+    console.print(
+        f"{count} of {len(campaign.runs)} compounds of campaign {settings.campaign} submitted in "
+        f"{time.monotonic() - begin:.1f} s; see `onfly status --campaign {settings.campaign}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _missing(campaign: _Campaign, place: _Place) -> list[str]:
+    """Return the runs that no manager has and that have not ended, and say why others are not."""
+    known, published = place.states(), _published(campaign)
+    missing, waiting, failed, ended = [], 0, 0, 0
+    for run_id in campaign.runs:
+        if run_id in published or campaign.has_ended(run_id):
+            ended += 1
+        elif known.get(run_id) in ("FIZZLED", "FAILED"):
+            failed += 1
+        elif run_id in known:
+            waiting += 1
+        else:
+            missing.append(run_id)
+    for number, text in (
+        (ended, "have ended"),
+        (waiting, "are submitted already"),
+        (failed, f"have failed: mend the cause, then {place.rerun}"),
+    ):
+        if number:
+            console.print(f"{number} compounds {text}", highlight=False, soft_wrap=True)
+    return missing
+
+
+def _published(campaign: _Campaign) -> set[str]:
+    library = ModelLibrary.from_settings(campaign.settings)
+    records = library.records(properties=["run_id"], campaign=campaign.config.campaign)
+    return {record["run_id"] for record in records}
+
+
+def _manifest(
+    campaign: _Campaign, to: str, launchpad: Path | None, project: str | None
+) -> CampaignManifest:
+    target: Target = to  # type: ignore[assignment]
+    return CampaignManifest(
+        campaign=campaign.config.campaign,
+        target=target,
+        launchpad=None if launchpad is None else str(launchpad.resolve()),
+        project=project,
+        compounds={k: s.composition.reduced_formula for k, s in campaign.runs.items()},
+    )
+
+
+class _Place:
+    """Here: one compound after the other."""
+
+    rerun = "`onfly submit` again"
+
+    def __init__(self, campaign: _Campaign) -> None:
+        self.campaign = campaign
+
+    def states(self) -> dict[str, str]:
+        """Return the states of what is submitted, by run identifier."""
+        return {}
+
+    def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
+        """Submit runs and yield those that are in; here, those that have ended well."""
+        for run_id in run_ids:
+            try:
+                start(self.campaign.flow(run_id), self.campaign.workspace(run_id), quiet=quiet)
+            except typer.Exit:  # its message is out; one compound must not end the campaign
+                continue
+            yield run_id
+
+
+class _FireWorks(_Place):
+    rerun = "`lpad rerun_fws -s FIZZLED`"
+
+    def __init__(self, campaign: _Campaign, file: Path | None) -> None:
+        super().__init__(campaign)
+        from fireworks import LaunchPad
+
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"there is no LaunchPad file {file}")
+        self.launchpad = LaunchPad.auto_load() if file is None else LaunchPad.from_file(str(file))
+        self.store = _workers_store(campaign.settings)
+
+    def states(self) -> dict[str, str]:
+        return fireworks.workflow_states(self.launchpad, self.campaign.config.campaign)
+
+    def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
+        workers = self.campaign.config.workers
+        flows = (
+            (run_id, _routed(self.campaign.flow(run_id), workers.gpu, workers.cpu, "fireworks"))
+            for run_id in run_ids
+        )
+        name = self.campaign.config.campaign
+        yield from fireworks.add_flows(self.launchpad, flows, name, self.store)
+
+
+class _Remote(_Place):
+    rerun = "`jf job rerun`"
+
+    def __init__(self, campaign: _Campaign, project: str | None) -> None:
+        super().__init__(campaign)
+        self.project = project
+        workers, names = campaign.config.workers, remote.project_workers(project)
+        if not names:
+            raise ValueError("the project of jobflow-remote has no workers")
+        only = {"worker": names[0]} if len(names) == 1 else None
+        self.gpu = workers.gpu or only or {"worker": "gpu"}
+        self.cpu = workers.cpu or only or {"worker": "cpu"}
+        for kind, keys in (("gpu", self.gpu), ("cpu", self.cpu)):
+            if keys.get("worker") not in names:
+                raise ValueError(
+                    f"workers.{kind}: the project has no worker {keys.get('worker')!r}; it has "
+                    f"{', '.join(names)}"
+                )
+
+    def states(self) -> dict[str, str]:
+        return remote.flow_states(self.project, self.campaign.config.campaign)
+
+    def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
+        flows = (
+            (run_id, _routed(self.campaign.flow(run_id), self.gpu, self.cpu, "remote"))
+            for run_id in run_ids
+        )
+        yield from remote.add_flows(flows, self.project, self.cpu["worker"])
+
+
+def _place(to: str, campaign: _Campaign, launchpad: Path | None, project: str | None) -> _Place:
+    if to == "fireworks":
+        return _FireWorks(campaign, launchpad)
+    return _Remote(campaign, project) if to == "remote" else _Place(campaign)
+
+
+def _routed(flow: Flow, gpu: Any, cpu: Any, manager: Any) -> Flow:
+    route_jobs(flow, gpu=gpu, cpu=cpu, manager=manager)
+    return flow
+
+
+def _workers_store(settings: OnflySettings) -> JobStore | None:
+    """Return the store to write into the jobs; None if the workers' jobflow configuration has it.
+
+    Raises
+    ------
+    ValueError
+        If there is only the embedded store, which workers on other machines do not see.
+    """
+    store = job_store(settings)
+    if isinstance(store.docs_store, EmbeddedStore):
+        raise ValueError(
+            "workers need a database for their outputs: set JOB_STORE in ~/.jobflow.yaml (see "
+            "workflows/jobflow.yaml) here and on all workers"
+        )
+    # a store written into the jobs lies in the LaunchPad with its password: only if asked for
+    return store if settings.JOB_STORE is not None else None

@@ -1,0 +1,159 @@
+"""Real worker processes on one machine: two for the CPU category, two for the GPU category."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fireworks import LaunchPad
+from pymongo.errors import PyMongoError
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows" / "fireworks"
+# as workflows/fireworks/FW_config.yaml, in seconds instead of minutes
+FAST = {
+    "PING_TIME_SECS": 3,
+    "RUN_EXPIRATION_SECS": 15,
+    "WFLOCK_EXPIRATION_SECS": 10,
+    "WFLOCK_EXPIRATION_KILL": True,
+    "SORT_FWS": "FIFO",
+    "RAPIDFIRE_SLEEP_SECS": 1,
+}
+
+
+@dataclass
+class Cluster:
+    """Workers, and the person who looks after them."""
+
+    folder: Path
+    host: str
+    port: int
+    database: str
+    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
+    started: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        place = {"host": self.host, "port": self.port}
+        self.launchpad_file = self._write(
+            "my_launchpad.yaml", {**place, "name": self.database, "strm_lvl": "WARNING"}
+        )
+        place["database"] = self.database
+        self.jobflow_file = self._write(
+            "jobflow.yaml",
+            {
+                "JOB_STORE": {
+                    "docs_store": {"type": "MongoStore", "collection_name": "outputs", **place},
+                    "additional_stores": {
+                        "data": {"type": "GridFSStore", "collection_name": "blobs", **place}
+                    },
+                }
+            },
+        )
+        self.config_file = self._write("FW_config.yaml", FAST)
+        self.launchpad = LaunchPad.from_file(str(self.launchpad_file))
+        self.launchpad.reset("", require_password=False)
+
+    def _write(self, name: str, content: dict[str, Any]) -> Path:
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def start(self, name: str) -> None:
+        """Start a worker of the category that its name begins with."""
+        category = name.split("-")[0]
+        self.started += 1
+        folder = self.folder / f"{name}-{self.started}"
+        folder.mkdir()
+        environment = os.environ | {
+            "FW_CONFIG_FILE": str(self.config_file),
+            "JOBFLOW_CONFIG_FILE": str(self.jobflow_file),
+            "OMP_NUM_THREADS": "1",
+        }
+        with (folder / "log").open("w") as log:
+            self.processes[name] = subprocess.Popen(
+                [
+                    str(Path(sys.executable).parent / "rlaunch"),
+                    *("-l", str(self.launchpad_file), "--loglvl", "INFO"),
+                    *("-w", str(WORKFLOWS / f"my_fworker_{category}.yaml")),
+                    *("rapidfire", "--nlaunches", "infinite", "--sleep", "1"),
+                ],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill a worker at once, in whatever it does."""
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes[name].wait()
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def busy(self, category: str) -> bool:
+        """Return whether a job of a category has run for a moment."""
+        launch = self.launchpad.launches.find_one(
+            {"state": "RUNNING", "fworker.category": category}
+        )
+        return launch is not None
+
+    def states(self) -> dict[str, int]:
+        """Return how many fireworks are in each state."""
+        found: dict[str, int] = {}
+        for doc in self.launchpad.fireworks.find({}, {"state": 1}):
+            found[doc["state"]] = found.get(doc["state"], 0) + 1
+        return found
+
+    def look_after(self) -> None:
+        """Do what a person does after an accident, by the commands of workflows/fireworks/README."""
+        for name, process in list(self.processes.items()):
+            if process.poll() is not None:
+                assert self.started < 20, f"workers die again and again\n{self.logs()}"
+                self.start(name)
+        try:
+            # lpad detect_lostruns --time 15 --rerun --refresh
+            self.launchpad.detect_lostruns(FAST["RUN_EXPIRATION_SECS"], rerun=True, refresh=True)
+            # lpad rerun_fws -s FIZZLED, except labels that the run has gone on without
+            for doc in self.launchpad.workflows.find({"state": "FIZZLED"}, {"nodes": 1}):
+                query = {"fw_id": {"$in": doc["nodes"]}, "state": "FIZZLED"}
+                for fw_id in self.launchpad.get_fw_ids(query):
+                    self.launchpad.rerun_fw(fw_id)
+        except PyMongoError:
+            return  # the server is away; again in a moment
+
+    def wait(self, until: Any, seconds: float, look_after: bool = True) -> None:
+        """Wait until a function of the states is true."""
+        deadline = time.monotonic() + seconds
+        last = time.monotonic()
+        while True:
+            try:
+                states = self.states()
+                if until(states):
+                    return
+            except PyMongoError:
+                states = {}
+            assert time.monotonic() < deadline, f"not done in {seconds} s: {states}\n{self.logs()}"
+            time.sleep(0.3)
+            if look_after and time.monotonic() - last > 5:
+                self.look_after()
+                last = time.monotonic()
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {path}\n" + path.read_text()[-3000:] for path in sorted(self.folder.glob("*/log"))
+        )
+
+
+def all_done(states: dict[str, int]) -> bool:
+    """Return whether every firework is completed; fizzled labels of a run that went on count."""
+    return bool(states) and set(states) == {"COMPLETED"}

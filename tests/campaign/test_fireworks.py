@@ -1,0 +1,269 @@
+"""A campaign from a LaunchPad, run by four worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import typer
+import yaml
+from jobflow import run_locally
+from typer.testing import CliRunner
+
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.cli import status, submit
+from onfly.flows.campaign_config import CampaignConfig
+from onfly.library import ModelLibrary
+from onfly.settings import get_settings
+from onfly.stores import job_store
+from onfly.testing.mongo import URI_VARIABLE, WireServer
+from tests.campaign.cluster import Cluster, all_done
+from tests.campaign.conftest import metals
+
+pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
+
+WORKERS = ("cpu-a", "cpu-b", "gpu-a", "gpu-b")
+GPU = ("otf segment", "otf update", "otf initial ensemble", "otf resident")
+
+
+@pytest.fixture
+def cluster(mongo_server, tmp_path, monkeypatch):
+    host, port = mongo_server.host_port
+    cluster = Cluster(tmp_path / "cluster", host, port, mongo_server.database)
+    monkeypatch.setenv("JOBFLOW_CONFIG_FILE", str(cluster.jobflow_file))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def app():
+    app = typer.Typer()
+    submit.register(app)
+    status.register(app)
+    return app
+
+
+def config(tmp_path, n, name="alloys"):
+    """Write the file of a campaign of n compounds."""
+    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in metals(n)]))
+    content = {
+        "campaign": name,
+        "structures": {"pymatgen": "structures.json"},
+        "foundation_model": "toy",
+        "threshold": "100 meV",
+        "labeller": "emt",
+        "stages": [{"n_steps": 10, "temperature": 300, "time_step": 2.0}],
+        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
+        "audit_interval": 5,
+        "n_workers": 1,
+    }
+    path = tmp_path / "campaign.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(app, *words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def submitted(app, cluster, path):
+    return command(app, "submit", path, "--to", "fireworks", "--launchpad", cluster.launchpad_file)
+
+
+def check_categories(launchpad):
+    """Every launch was by a worker of the category of its job."""
+    names = {d["fw_id"]: d["name"] for d in launchpad.fireworks.find({}, {"fw_id": 1, "name": 1})}
+    seen = Counter()
+    for launch in launchpad.launches.find({}, {"fw_id": 1, "fworker": 1}):
+        expected = "gpu" if names[launch["fw_id"]].startswith(GPU) else "cpu"
+        assert launch["fworker"]["category"] == expected, names[launch["fw_id"]]
+        seen[expected] += 1
+    assert min(seen["cpu"], seen["gpu"]) > 0
+
+
+def check_published(n, campaign="alloys"):
+    """All compounds have a model, all its labels and its weights, in the database alone."""
+    library = ModelLibrary.from_job_store(job_store())
+    models = library.query(campaign=campaign)
+    assert len({m.run_id for m in models}) == len(models) == n
+    assert len({(m.formula_pretty, m.structure.volume) for m in models}) == n
+    for model in models:
+        assert model.n_steps == 10
+        stored = list(library.labels_store.query({"run_id": model.run_id}, sort={"index": 1}))
+        files = RunWorkspace(get_settings().ARTIFACT_DIR, model.run_id).labels()
+        assert [s["index"] for s in stored] == list(range(model.n_labels))
+        assert [s["energy"] for s in stored] == [label.energy for label in files]
+        assert {s["campaign"] for s in stored} == {campaign}
+    run_ids = {doc["run_id"] for doc in library.runs_store.query({"campaign": campaign})}
+    assert run_ids == {m.run_id for m in models}
+    return models
+
+
+def check_numbers(path, model, tmp_path, monkeypatch):
+    """A run of the campaign gives the numbers of the same run done here."""
+    settings = get_settings()
+    there = RunWorkspace(settings.ARTIFACT_DIR, model.run_id)
+    campaign = CampaignConfig(**yaml.safe_load(path.read_text())).maker()
+    structure = next(s for s in metals(49) if campaign.run_id(s) == model.run_id)
+    with monkeypatch.context() as patch:
+        patch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "again"))
+        patch.delenv("JOBFLOW_CONFIG_FILE")
+        run_locally(campaign.flow(structure), store=job_store(), ensure_success=True, log=False)
+        here = RunWorkspace(get_settings().ARTIFACT_DIR, model.run_id)
+    assert [x.energy for x in here.labels()] == [x.energy for x in there.labels()]
+    assert [x.predicted_energy for x in here.labels()] == [
+        x.predicted_energy for x in there.labels()
+    ]
+    assert [m.sha256 for m in here.read_run().ensemble.members] == [
+        m.sha256 for m in there.read_run().ensemble.members
+    ]
+
+
+def test_four_workers_publish_a_campaign(app, cluster, tmp_path, monkeypatch):
+    path = config(tmp_path, 4)
+    assert "4 of 4 compounds" in submitted(app, cluster, path)
+    for name in WORKERS:
+        cluster.start(name)
+    cluster.wait(all_done, 240)
+    check_categories(cluster.launchpad)
+    launches = Counter(d["fw_id"] for d in cluster.launchpad.launches.find({}, {"fw_id": 1}))
+    assert set(launches.values()) == {1}
+    assert sum(launches.values()) == cluster.launchpad.fireworks.count_documents({})
+    models = check_published(4)
+    check_numbers(path, models[0], tmp_path, monkeypatch)
+    assert "0 of 4 compounds" in submitted(app, cluster, path)
+    records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
+    assert len(records) == 4
+    assert {r["phase"] for r in records} == {"done"}
+    assert all(r["n_labels"] > 1 for r in records)
+
+
+def test_submitting_again_adds_only_what_is_missing(app, cluster, tmp_path):
+    assert "3 of 3 compounds" in submitted(app, cluster, config(tmp_path, 3))
+    output = submitted(app, cluster, config(tmp_path, 5))
+    assert "3 compounds are submitted already" in output
+    assert "2 of 5 compounds" in output
+    assert cluster.launchpad.workflows.count_documents({}) == 5
+    assert cluster.launchpad.fireworks.count_documents({}) == 4 * 5
+    # a submission that was interrupted between two writes is mended
+    workflow = cluster.launchpad.workflows.find_one({})
+    cluster.launchpad.fireworks.delete_one({"fw_id": workflow["nodes"][-1]})
+    assert "1 of 5 compounds" in submitted(app, cluster, config(tmp_path, 5))
+    assert cluster.launchpad.fireworks.count_documents({}) == 4 * 5
+    # what was archived is wanted again
+    cluster.launchpad.archive_wf(cluster.launchpad.workflows.find_one({})["nodes"][0])
+    assert "1 of 5 compounds" in submitted(app, cluster, config(tmp_path, 5))
+    records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
+    assert {r["state"] for r in records} == {"waiting"}
+    assert len(records) == 5
+
+
+def test_a_failed_job_is_shown_with_its_reason(app, cluster, tmp_path, monkeypatch):
+    from fireworks import FWorker
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    path = config(tmp_path, 2)
+    submitted(app, cluster, path)
+    formula = metals(1)[0].composition.reduced_formula
+    first = cluster.launchpad.fireworks.find_one({"name": "emt label 0"}, sort=[("fw_id", 1)])
+    with monkeypatch.context() as patch:
+        patch.setenv("JOBFLOW_CONFIG_FILE", str(tmp_path / "missing.yaml"))
+        patch.setattr("onfly.labels.ase.AseLabelMaker.make.original", _broken)
+        launch_rocket(cluster.launchpad, FWorker(category="cpu"), fw_id=first["fw_id"])
+    # the label is lost to the initial ensemble, which cannot do without it
+    initial = cluster.launchpad.fireworks.find_one({"fw_id": {"$in": [first["fw_id"] + 1]}})
+    assert initial is not None
+    records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
+    assert [r["state"] for r in records] == ["failed", "waiting"]
+    assert records[0]["formula_pretty"] == formula
+    assert "no licence" in records[0]["failure"]
+    assert "emt label 0" in records[0]["failure"]
+    assert "1 compounds have failed: mend the cause" in submitted(app, cluster, path)
+
+
+def _broken(*args, **kwargs):
+    raise RuntimeError("no licence")
+
+
+def test_workers_without_a_database_are_refused(app, cluster, tmp_path, monkeypatch):
+    monkeypatch.delenv("JOBFLOW_CONFIG_FILE")
+    result = CliRunner().invoke(
+        app,
+        ["submit", str(config(tmp_path, 1)), "--to", "fireworks"]
+        + ["--launchpad", str(cluster.launchpad_file)],
+    )
+    assert result.exit_code == 1
+    assert "set JOB_STORE in ~/.jobflow.yaml" in result.output
+
+
+@pytest.mark.slow
+def test_200_compounds_are_submitted_in_a_minute(app, cluster, tmp_path):
+    structures = []
+    for seed in range(200):
+        structure = metals(49)[seed % 49]
+        structure.perturb(0.01 * (1 + seed // 49))
+        structures.append(structure)
+    path = config(tmp_path, 1)
+    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in structures]))
+    begin = time.monotonic()
+    assert "200 of 200 compounds" in submitted(app, cluster, path)
+    seconds = time.monotonic() - begin
+    print(f"200 compounds submitted in {seconds:.1f} s")  # noqa: T201
+    assert seconds < 60
+    assert cluster.launchpad.workflows.count_documents({}) == 200
+    begin = time.monotonic()
+    assert "0 of 200 compounds" in submitted(app, cluster, path)
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(URI_VARIABLE in os.environ, reason="the user's server is not killed")
+def test_nothing_is_lost_when_workers_and_server_are_killed(app, tmp_path, monkeypatch):
+    server = WireServer(tmp_path / "server").start()
+    assert server.proxy is not None
+    cluster = Cluster(tmp_path / "cluster", "127.0.0.1", server.proxy.port, "campaign")
+    monkeypatch.setenv("JOBFLOW_CONFIG_FILE", str(cluster.jobflow_file))
+    try:
+        path = config(tmp_path, 30)
+        assert "30 of 30 compounds" in submitted(app, cluster, path)
+        for name in WORKERS:
+            cluster.start(name)
+
+        def completed(number):
+            return lambda states: states.get("COMPLETED", 0) >= number
+
+        cluster.wait(completed(60), 600)
+        for name, category in (("cpu-a", "cpu"), ("gpu-b", "gpu")):
+            cluster.wait(lambda states, c=category: cluster.busy(c), 60)
+            cluster.kill(name)
+        cluster.wait(completed(120), 600)
+        server.kill()
+        time.sleep(3)
+        server.start()
+        cluster.wait(all_done, 1200)
+        launchpad = cluster.launchpad
+        check_categories(launchpad)
+        completed_launches = Counter(
+            d["fw_id"] for d in launchpad.launches.find({"state": "COMPLETED"}, {"fw_id": 1})
+        )
+        assert set(completed_launches.values()) == {1}
+        assert len(completed_launches) == launchpad.fireworks.count_documents({})
+        models = check_published(30)
+        for model in models[:3]:
+            check_numbers(path, model, tmp_path / model.run_id, monkeypatch)
+        outputs = job_store()
+        outputs.connect()
+        seen = Counter((d["uuid"], d["index"]) for d in outputs.query({}, ["uuid", "index"]))
+        assert set(seen.values()) == {1}
+        audits = np.array([[m.n_audits, m.n_labels] for m in models])
+        assert (audits[:, 1] > 1).all()
+    finally:
+        cluster.stop()
+        server.stop()
