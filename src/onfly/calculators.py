@@ -18,9 +18,9 @@ from pymatgen.core import Composition
 
 from onfly.artifacts import ArtifactStore, load_ensemble
 from onfly.bayes.calibration import Calibration
+from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.dynamics.predictor import Predictor
-from onfly.jobs.context import likelihood_scales
 from onfly.potentials import load_foundation
 from onfly.schemas import FineTunedModelDoc, RunDoc
 from onfly.settings import get_settings
@@ -206,7 +206,7 @@ def build_calculator(
         potential,
         posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
         load_ensemble(store, ensemble, device),
-        likelihood_scales(doc),
+        LikelihoodScales.for_threshold(doc.threshold_ev, doc.settings.get("energy_std")),
         strategy=strategy or ensemble.strategy,  # type: ignore[arg-type]
     )
     return PosteriorCalculator(

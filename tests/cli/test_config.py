@@ -36,7 +36,7 @@ def test_a_good_file_becomes_a_maker(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line", "words"),
     [
-        (("threshold: 1 kcal/mol", "threshold: 1"), 2, "string"),
+        (("threshold: 1 kcal/mol", "threshold: 1"), 2, "not a number with a unit"),
         (("threshold: 1 kcal/mol", "threshold: 1 kcal"), 2, "unknown energy unit"),
         (("threshold: 1 kcal/mol", "threshold: -1 eV"), 2, "not positive"),
         (("labeller: emt", "labeller: vapsp"), 3, "vapsp"),

@@ -14,6 +14,10 @@ from onfly.units import EV_PER_KCAL_MOL
 __all__ = ["LabelBatch", "LikelihoodScales", "log_likelihood"]
 
 
+# σ_E as a part of the threshold (paper)
+ENERGY_STD_FRACTION = 0.1
+
+
 @dataclass(frozen=True)
 class LikelihoodScales:
     """Standard deviations of the likelihood, in eV, eV/Å and eV/Å³.
@@ -31,6 +35,19 @@ class LikelihoodScales:
     energy_std: float
     force_std_base: float = 0.1 * EV_PER_KCAL_MOL
     stress_std: float = 0.1 / 16.0 * EV_PER_KCAL_MOL
+
+    @classmethod
+    def for_threshold(cls, threshold: float, energy_std: float | None = None) -> LikelihoodScales:
+        """Return the scales of the paper for an error threshold in eV: σ_E is a tenth of it.
+
+        Parameters
+        ----------
+        threshold
+            Error threshold K of the whole cell, eV.
+        energy_std
+            σ_E in eV, where a model keeps the one that its calibration refers to.
+        """
+        return cls(energy_std=energy_std or ENERGY_STD_FRACTION * threshold)
 
     def __post_init__(self) -> None:
         for name in ("energy_std", "force_std_base", "stress_std"):

@@ -31,9 +31,6 @@ __all__ = ["RunContext", "likelihood_scales", "open_run", "timed", "to_atoms", "
 
 logger = logging.getLogger(__name__)
 
-# σ_E of the likelihood as a part of the threshold (paper)
-ENERGY_STD_FRACTION = 0.1
-
 
 def likelihood_scales(doc: RunDoc | FineTunedModelDoc) -> LikelihoodScales:
     """Return σ_E and the base of σ_F of a run or model.
@@ -41,8 +38,7 @@ def likelihood_scales(doc: RunDoc | FineTunedModelDoc) -> LikelihoodScales:
     A run that goes on from a model keeps the σ_E that the model's calibration refers to, whatever
     its own threshold is.
     """
-    kept = doc.settings.get("energy_std")
-    return LikelihoodScales(energy_std=kept or ENERGY_STD_FRACTION * doc.threshold_ev)
+    return LikelihoodScales.for_threshold(doc.threshold_ev, doc.settings.get("energy_std"))
 
 
 @lru_cache(maxsize=2)
