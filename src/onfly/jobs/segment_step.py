@@ -73,6 +73,7 @@ class _Segment:
         if run.md_state is None:
             raise ValueError(f"run {run.run_id} has no MD state: its first label is missing")
         self.context, self.run, self.options = context, run, options
+        self.n_steps = total_steps(options.stages)
         self.workspace = context.workspace
         self.progress = Progress(self.workspace.folder)
         state = MDState.from_arrays(self.workspace.load_md_state(run.md_state))
@@ -131,12 +132,11 @@ class _Segment:
 
     def run_until_event(self) -> RunDoc:
         run, options, rule = self.run, self.options, self.options.stopping
-        n_steps = total_steps(options.stages)
         deadline = None
         if options.max_walltime is not None:
             deadline = time.monotonic() + options.max_walltime
         while True:
-            if rule.closed(self.state.step, n_steps, run.audits_since_update):
+            if rule.closed(self.state.step, self.n_steps, run.audits_since_update):
                 return self._end("publish", stop_reason="all stages are done")
             stop = rule.early_stop(
                 self._steps_since_call(self.state.step),
@@ -177,7 +177,7 @@ class _Segment:
         self.progress(
             phase="segment",
             md_step=state.step,
-            n_steps_total=self.driver.n_steps,
+            n_steps_total=max(self.n_steps, self.state.step),
             time_fs=event.time_fs,
             temperature=state.temperature,
             energy_std=event.energy_std,
@@ -194,7 +194,7 @@ class _Segment:
             phase=phase,
             md_state=ref,
             md_step=self.state.step,
-            n_steps_total=self.driver.n_steps,
+            n_steps_total=max(self.n_steps, self.state.step),
             iteration=self.run.iteration + 1,
             pending=None,
             **changes,
