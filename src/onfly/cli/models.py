@@ -102,22 +102,21 @@ def list_models(
     if not summaries:
         console.print("no models match; `onfly run CONFIG.yaml` makes one")
         return
-    table = Table("model", "formula", "foundation", "level", "state", "threshold", "labels")
-    for name in ("audits within", "coverage", "T / K", "created"):
-        table.add_column(name)
+    # fits 80 columns; `onfly models show` and --json have the rest
+    table = Table()
+    table.add_column("model", no_wrap=True)
+    for name in ("foundation", "level", "state", "threshold", "labels", "audits within", "T / K"):
+        table.add_column(name, overflow="fold")
     for s in summaries:
         table.add_row(
             s["model_id"],
-            s["formula_pretty"],
             s["foundation_model"],
             s["level_of_theory"] or "",
             s["state"],
             f"{1000 * s['threshold_ev']:g} meV",
             str(s["n_labels"]),
             f"{s['n_audits_within']}/{s['n_audits']}",
-            "" if s["coverage"] is None else f"{s['coverage']:.0%}",
             "–".join(f"{t:g}" for t in sorted(set(s["temperature_range"] or ()))),
-            s["created_at"][:16].replace("T", " "),
         )
     console.print(table)
     if limit and len(summaries) == limit:
