@@ -20,7 +20,7 @@ def main() -> None:
     print(f"for copper at 450 K: {model.model_id}")
 
     # any condition in MongoDB's language, on any field of the document
-    audited = library.query(elements=["Cu"], threshold_ev=0.2, **{"n_audits": {"$gte": 1}})
+    audited = library.query(elements=["Cu"], threshold_ev=0.2, n_audits={"$gte": 1})
     print(f"{len(audited)} models with copper, a threshold up to 0.2 eV and at least one audit")
 
     copper = bulk("Cu", cubic=True)

@@ -28,6 +28,7 @@ class CompressedEMT(Calculator):
         properties: Any = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
+        """Energy (eV), forces (eV/Å) and stress (eV/Å³, Voigt)."""
         super().calculate(atoms, properties, system_changes)
         scaled = self.atoms.copy()
         scaled.set_cell(self.factor * scaled.cell, scale_atoms=True)
