@@ -108,3 +108,24 @@ def test_bad_ensembles_are_errors(load):
         EnsembleEvaluator(potential, [params, other])
     with pytest.raises(ValueError, match="unknown strategy"):
         EnsembleEvaluator(potential, [params], "fastest")
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "stacked", "auto"])
+def test_mean_forces_are_the_mean_of_the_members(potential, members, batch, strategy):
+    if strategy == "stacked" and not getattr(potential, "can_stack", False):
+        pytest.skip(f"{potential.family} cannot be stacked")
+    evaluator = EnsembleEvaluator(potential, members, strategy)
+    each = EnsembleEvaluator(potential, members, "sequential").evaluate(batch, stress=True)
+    mean = evaluator.evaluate(batch, stress=True, mean=True)
+    assert mean.forces.shape == (1, 11, 3)
+    assert mean.stress.shape == (1, 2, 3, 3)
+    expected = each.forces.double().mean(0)
+    torch.testing.assert_close(mean.forces[0].double(), expected, atol=1e-9, rtol=1e-7)
+    expected = each.stress.double().mean(0)
+    torch.testing.assert_close(mean.stress[0, 0].double(), expected[0], atol=1e-10, rtol=1e-7)
+    # energies and features stay those of each member: the spread is needed at every step
+    torch.testing.assert_close(mean.energy, each.energy, atol=1e-9, rtol=1e-7)
+    assert mean.features.shape == each.features.shape
+    again = evaluator.evaluate(batch, stress=True, mean=True)
+    assert torch.equal(again.forces, mean.forces)
+    assert torch.equal(again.energy, mean.energy)

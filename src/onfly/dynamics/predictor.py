@@ -102,7 +102,8 @@ class Predictor:
         """
         self._graph = self.potential.updated_graph(self._graph, atoms)
         batch = self.potential.collate([self._graph])
-        result = self.evaluator.evaluate(batch, forces=True, stress=stress)
+        # the spread of the forces is only needed for their std
+        result = self.evaluator.evaluate(batch, forces=True, stress=stress, mean=not forces_std)
         assert result.forces is not None
         summed = result.features.sum(dim=1, keepdim=True)
         mean, variance = self.posterior.energy_moments(

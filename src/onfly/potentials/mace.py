@@ -13,6 +13,7 @@ from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
+from onfly.potentials.mace_contraction import with_monomials
 from onfly.potentials.mace_energy import MACEEnergy
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
 from onfly.potentials.mace_pruning import known_elements, prune_elements
@@ -80,7 +81,8 @@ class MACEPotential(EdgePotential):
         if elements is not None and set(elements) != set(known_elements(model)):
             model, self._scale = prune_elements(model, elements)
         self.elements = known_elements(model)
-        self._energy = MACEEnergy(model).to(device, self.dtype).eval().requires_grad_(False)
+        energy = MACEEnergy(with_monomials(model)).to(device, self.dtype)
+        self._energy = energy.eval().requires_grad_(False)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.r_max)
         self._reference = self._energy.reference().to(device)

@@ -41,9 +41,10 @@ class MemberPrediction:
     energy
         eV, float64, shape (M, B).
     forces
-        eV/Å, shape (M, N, 3), or None when not asked for.
+        eV/Å, shape (M, N, 3), or (1, N, 3) if only their mean was asked for; None when not asked
+        for.
     stress
-        eV/Å³, tension positive, shape (M, B, 3, 3), or None when not asked for.
+        eV/Å³, tension positive, shape (M, B, 3, 3) or (1, B, 3, 3), or None when not asked for.
     features
         Shape (M, N, F).
     """
@@ -67,6 +68,7 @@ def evaluate_stacked(
     forces: bool = True,
     stress: bool = False,
     training: bool = False,
+    mean: bool = False,
 ) -> MemberPrediction:
     """Evaluate M members on one batch in one pass, and one reverse pass for all their forces.
 
@@ -78,6 +80,10 @@ def evaluate_stacked(
         From `stack_parameters`: each tensor has M as its first dimension.
     batch, forces, stress, training
         As in `Potential.evaluate`.
+    mean
+        Forces and stress of the mean over the members only. The members then share their pair
+        vectors, and what depends on nothing else (distances, spherical harmonics, radial
+        functions) is evaluated and differentiated once instead of M times.
 
     Raises
     ------
@@ -90,9 +96,12 @@ def evaluate_stacked(
     n_members = len(next(iter(stack.values())))
     derive = forces or stress
     with torch.set_grad_enabled(training or derive):
-        vectors = data.vectors.detach().expand(n_members, -1, -1).clone()
+        vectors = data.vectors.detach()
+        if derive and not mean:
+            vectors = vectors.expand(n_members, -1, -1).clone()
         vectors.requires_grad_(derive)
-        site, features = torch.func.vmap(potential.site_energies, in_dims=(0, 0, None))(
+        own = 0 if vectors.dim() == 3 else None
+        site, features = torch.func.vmap(potential.site_energies, in_dims=(0, own, None))(
             stack, vectors, data
         )
         energy = potential.total_energy(site, batch)
@@ -101,6 +110,8 @@ def evaluate_stacked(
             (gradient,) = torch.autograd.grad(
                 site.sum(), vectors, create_graph=training, materialize_grads=True
             )
+            if mean:
+                gradient = gradient[None] / n_members
             force, tension = derivatives(gradient, batch, forces=forces, stress=stress)
     if training:
         return MemberPrediction(energy, force, tension, features)
@@ -164,17 +175,26 @@ class EnsembleEvaluator:
         return len(self._members)
 
     def evaluate(
-        self, batch: Batch, *, forces: bool = True, stress: bool = False
+        self, batch: Batch, *, forces: bool = True, stress: bool = False, mean: bool = False
     ) -> MemberPrediction:
-        """Evaluate every member on the batch."""
-        if self.strategy == "auto":
-            return self._choose(batch, forces, stress)
-        run = self._stacked if self.strategy == "stacked" else self._sequential
-        return run(batch, forces, stress)
+        """Evaluate every member on the batch.
 
-    def _choose(self, batch: Batch, forces: bool, stress: bool) -> MemberPrediction:
+        Parameters
+        ----------
+        batch, forces, stress
+            As in `Potential.evaluate`.
+        mean
+            Forces and stress of the mean over the members only; energies and features are always
+            those of each member.
+        """
+        if self.strategy == "auto":
+            return self._choose(batch, forces, stress, mean)
+        run = self._stacked if self.strategy == "stacked" else self._sequential
+        return run(batch, forces, stress, mean)
+
+    def _choose(self, batch: Batch, forces: bool, stress: bool, mean: bool) -> MemberPrediction:
         results: dict[str, MemberPrediction] = {}
-        runs: dict[Strategy, Callable[[Batch, bool, bool], MemberPrediction]] = {
+        runs: dict[Strategy, Callable[[Batch, bool, bool, bool], MemberPrediction]] = {
             "sequential": self._sequential,
             "stacked": self._stacked,
         }
@@ -185,7 +205,7 @@ class EnsembleEvaluator:
             try:
                 for _ in range(3):
                     start = clock()
-                    results[name] = run(batch, forces, stress)
+                    results[name] = run(batch, forces, stress, mean)
                     if batch.owner.is_cuda:
                         torch.cuda.synchronize()
                     best = min(best, clock() - start)
@@ -202,23 +222,28 @@ class EnsembleEvaluator:
         _log.info("ensemble evaluation: %s (seconds: %s)", self.strategy, self.seconds)
         return results[self.strategy]
 
-    def _sequential(self, batch: Batch, forces: bool, stress: bool) -> MemberPrediction:
+    def _sequential(self, batch: Batch, forces: bool, stress: bool, mean: bool) -> MemberPrediction:
         each = [
             self.potential.evaluate(params, batch, forces=forces, stress=stress)
             for params in self._members
         ]
+
+        def join(tensors: list[Tensor | None]) -> Tensor | None:
+            found = [t for t in tensors if t is not None]
+            if not found:
+                return None
+            return torch.stack(found).double().mean(0, keepdim=True) if mean else torch.stack(found)
+
         return MemberPrediction(
             energy=torch.stack([p.energy for p in each]),
-            forces=torch.stack([p.forces for p in each if p.forces is not None])
-            if forces
-            else None,
-            stress=torch.stack([p.stress for p in each if p.stress is not None])
-            if stress
-            else None,
+            forces=join([p.forces for p in each]),
+            stress=join([p.stress for p in each]),
             features=torch.stack([p.features for p in each]),
         )
 
-    def _stacked(self, batch: Batch, forces: bool, stress: bool) -> MemberPrediction:
+    def _stacked(self, batch: Batch, forces: bool, stress: bool, mean: bool) -> MemberPrediction:
         if self._stack is None:
             self._stack = stack_parameters(self._members)
-        return evaluate_stacked(self.potential, self._stack, batch, forces=forces, stress=stress)
+        return evaluate_stacked(
+            self.potential, self._stack, batch, forces=forces, stress=stress, mean=mean
+        )
