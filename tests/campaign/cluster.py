@@ -115,7 +115,7 @@ class Cluster:
         return found
 
     def look_after(self) -> None:
-        """Do what a person does after an accident, by the commands of workflows/fireworks/README."""
+        """Do what a person does after an accident: the commands of workflows/fireworks."""
         for name, process in list(self.processes.items()):
             if process.poll() is not None:
                 assert self.started < 20, f"workers die again and again\n{self.logs()}"

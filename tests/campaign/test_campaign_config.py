@@ -76,7 +76,7 @@ def test_only_structures_are_built_from_json(folder):
     evil = {"@module": "subprocess", "@class": "Popen", "args": ["touch", str(folder / "evil")]}
     (folder / "list.json").write_text(json.dumps([evil]))
     config = load(folder, BASE.replace('["poscars/*.vasp"]', "{pymatgen: list.json}"))
-    with pytest.raises(ValueError, match="entry 0 of .* is no pymatgen Structure"):
+    with pytest.raises(ValueError, match=r"entry 0 of .* is no pymatgen Structure"):
         config.structures.read(folder)
     assert not (folder / "evil").exists()
 

@@ -125,12 +125,13 @@ def check_numbers(path, model, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.timeout(900)
 def test_four_workers_publish_a_campaign(app, cluster, tmp_path, monkeypatch):
     path = config(tmp_path, 4)
     assert "4 of 4 compounds" in submitted(app, cluster, path)
     for name in WORKERS:
         cluster.start(name)
-    cluster.wait(all_done, 240)
+    cluster.wait(all_done, 540)
     check_categories(cluster.launchpad)
     launches = Counter(d["fw_id"] for d in cluster.launchpad.launches.find({}, {"fw_id": 1}))
     assert set(launches.values()) == {1}
@@ -195,8 +196,10 @@ def test_workers_without_a_database_are_refused(app, cluster, tmp_path, monkeypa
     monkeypatch.delenv("JOBFLOW_CONFIG_FILE")
     result = CliRunner().invoke(
         app,
-        ["submit", str(config(tmp_path, 1)), "--to", "fireworks"]
-        + ["--launchpad", str(cluster.launchpad_file)],
+        [
+            *("submit", str(config(tmp_path, 1)), "--to", "fireworks"),
+            *("--launchpad", str(cluster.launchpad_file)),
+        ],
     )
     assert result.exit_code == 1
     assert "set JOB_STORE in ~/.jobflow.yaml" in result.output

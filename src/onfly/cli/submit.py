@@ -113,7 +113,7 @@ def submit(
         for run_id in missing:
             console.print(f"would submit {run_id}", highlight=False, soft_wrap=True)
         return
-    _manifest(campaign, to, launchpad, project).write(campaign.settings.ARTIFACT_DIR)
+    _manifest(campaign, to, launchpad, place.project).write(campaign.settings.ARTIFACT_DIR)
     for run_id in missing:
         campaign.write_config(run_id)
     try:
@@ -174,6 +174,7 @@ class _Place:
     """Here: one compound after the other."""
 
     rerun = "`onfly submit` again"
+    project: str | None = None  # of jobflow-remote
 
     def __init__(self, campaign: _Campaign) -> None:
         self.campaign = campaign
@@ -222,8 +223,8 @@ class _Remote(_Place):
 
     def __init__(self, campaign: _Campaign, project: str | None) -> None:
         super().__init__(campaign)
-        self.project = project
-        workers, names = campaign.config.workers, remote.project_workers(project)
+        self.project, names = remote.project_and_workers(project)
+        workers = campaign.config.workers
         if not names:
             raise ValueError("the project of jobflow-remote has no workers")
         only = {"worker": names[0]} if len(names) == 1 else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobflow import Flow
 
-__all__ = ["add_flows", "failures", "flow_states", "project_workers"]
+__all__ = ["add_flows", "failures", "flow_states", "project_and_workers"]
 
 _HELP = (
     "jobflow-remote is not installed here: it needs an environment of its own, made with "
@@ -28,19 +28,26 @@ def _controller(project: str | None) -> Any:
     return JobController.from_project_name(project)
 
 
-def project_workers(project: str | None) -> list[str]:
-    """Return the names of a project's workers.
+def project_and_workers(project: str | None) -> tuple[str, list[str]]:
+    """Return the name of a project, by default the user's, and the names of its workers.
 
     Raises
     ------
     ModuleNotFoundError
         If jobflow-remote is not installed.
+    ValueError
+        If there is no such project.
     """
     try:
         from jobflow_remote import ConfigManager
+        from jobflow_remote.config.base import ConfigError
     except ImportError as error:
         raise ModuleNotFoundError(_HELP) from error
-    return list(ConfigManager().get_project(project).workers)
+    try:
+        found = ConfigManager().get_project(project)
+    except ConfigError as error:
+        raise ValueError(f"jobflow-remote: {error}") from error
+    return found.name, list(found.workers)
 
 
 def flow_states(project: str | None, campaign: str) -> dict[str, str]:
