@@ -57,7 +57,7 @@ $(VENV)/.ready-docs: $(VENV)/.ready
 $(NEQUIP)/.ready: pyproject.toml
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/python -m pip install -q "$(TORCH)"
-	$(NEQUIP)/bin/python -m pip install -q -e ".[nequip,chgnet,test]"
+	$(NEQUIP)/bin/python -m pip install -q -e ".[nequip,test]"
 	touch $@
 
 $(REMOTE)/.ready: pyproject.toml
