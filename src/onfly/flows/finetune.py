@@ -205,6 +205,8 @@ class OnTheFlyMaker(Maker):
                 "stopping": segment.stopping.as_dict(),
                 "audit_update_fraction": calibration.audit_update_fraction,
                 "label_maker": self.label_maker.name,
+                "reuse_labels": segment.reuse_labels,
+                "seed_from": list(self.initial_maker.seed_from),
                 "threshold": f"{self.threshold:g} {self.threshold_unit}"
                 + (" per atom" if self.threshold_per_atom else ""),
                 "mode": self.mode,

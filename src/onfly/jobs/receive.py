@@ -13,6 +13,7 @@ from onfly.artifacts.workspace import RunWorkspace
 from onfly.dynamics.state import MDState
 from onfly.jobs.base import otf_job
 from onfly.jobs.context import RunContext, evolve, open_run, to_atoms, to_structure
+from onfly.jobs.known_labels import share_label
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
 from onfly.labels.validate import validate_label
@@ -65,6 +66,7 @@ def receive_label(
     except LabelError as problem:
         return _failed(context, str(problem))
     context.workspace.append_label(label)
+    share_label(run, label)
     pending = run.pending
     assert pending is not None
     called = pending.reason in ("uncertain", "guard", "warmup")
@@ -94,7 +96,9 @@ def _label(context: RunContext, output: Any) -> LabelDoc:
         "probability": pending.probability,
     }
     if isinstance(output, LabelDoc):
-        label = output.model_copy(update=fields)
+        # what the run that paid for it predicted is not kept, who calculated it is
+        own = {"structure": requested, "force_rmse": None}
+        label = output.model_copy(update=fields | own)
     else:
         label = extract_label(output, requested=requested, energy_key=run.energy_key, **fields)
     validate_label(label, requested=requested, max_force=run.max_force, input_hash=run.input_hash)

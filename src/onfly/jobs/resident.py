@@ -14,6 +14,7 @@ from onfly.jobs.base import otf_job
 from onfly.jobs.calibrate import calibrate_run
 from onfly.jobs.context import open_run, timed
 from onfly.jobs.initial import InitialEnsembleMaker
+from onfly.jobs.known_labels import known_label
 from onfly.jobs.labelling import label_here, maker_for_attempt
 from onfly.jobs.progress import Progress
 from onfly.jobs.receive import pending_structure, receive_label
@@ -106,11 +107,15 @@ class ResidentMaker(Maker):
         workspace: RunWorkspace,
         prev_dir: str | None,
     ) -> object:
-        """Label a structure, unless its label was written before the process was killed."""
+        """Label a structure, unless this run or any other has paid for its label before."""
         pending = run.pending
         index, attempt = (0, 0) if pending is None else (pending.index, pending.attempt)
         if workspace.n_labels() > index:
             return workspace.labels()[index]
+        segment = self.segment_maker
+        known = known_label(run, structure, segment.label_maker) if segment.reuse_labels else None
+        if known is not None:
+            return known
         Progress(workspace.folder)(
             force=True,
             phase="label",
@@ -118,7 +123,7 @@ class ResidentMaker(Maker):
             n_steps_total=run.n_steps_total,
             reason="initial" if pending is None else pending.reason,
         )
-        maker = maker_for_attempt(self.segment_maker.label_maker, attempt)
+        maker = maker_for_attempt(segment.label_maker, attempt)
         folder = workspace.folder / "calculations"
         with timed(run.cpu_seconds, "label", children=True):
             return label_here(maker, structure, index, folder, prev_dir)

@@ -18,6 +18,7 @@ from onfly.dynamics.stopping import StoppingRule
 from onfly.jobs.base import otf_job
 from onfly.jobs.calibrate import CalibrationMaker, calibrate_run
 from onfly.jobs.context import open_run
+from onfly.jobs.known_labels import known_label
 from onfly.jobs.labelling import label_job, maker_for_attempt, prioritise
 from onfly.jobs.receive import ExtractMaker, pending_structure, receive_label
 from onfly.jobs.segment_step import SegmentOptions, run_segment
@@ -68,6 +69,9 @@ class SegmentMaker(Maker):
     fuse
         Whether one job does extraction, calibration, update and MD, so that an iteration waits in
         two queues; otherwise each is a job of its own.
+    reuse_labels
+        Whether a label that any run has paid for is taken instead of a new calculation, if it is
+        of exactly this configuration with exactly these settings.
     label_maker
         Any atomate2 maker whose output has energy, forces and stress.
     extract_maker, calibration_maker, update_maker
@@ -94,6 +98,7 @@ class SegmentMaker(Maker):
     checkpoint_interval: int = 100
     max_walltime: float | None = None
     fuse: bool = True
+    reuse_labels: bool = True
     label_maker: Maker = field(default_factory=AseLabelMaker)
     extract_maker: ExtractMaker = field(default_factory=ExtractMaker)
     calibration_maker: CalibrationMaker = field(default_factory=CalibrationMaker)
@@ -195,12 +200,15 @@ class SegmentMaker(Maker):
         state: Any = run
         if run.phase == "label":
             assert run.pending is not None
-            maker = maker_for_attempt(self.label_maker, run.pending.attempt)
             structure = pending_structure(run, open_run(run).workspace)
-            label = label_job(maker, structure, run.pending.index, run.last_label_dir)
-            prioritise(label, run)
-            jobs.append(label)
-            output = label.output
+            if self.reuse_labels:
+                output = known_label(run, structure, self.label_maker)
+            if output is None:
+                maker = maker_for_attempt(self.label_maker, run.pending.attempt)
+                label = label_job(maker, structure, run.pending.index, run.last_label_dir)
+                prioritise(label, run)
+                jobs.append(label)
+                output = label.output
             if not self.fuse:
                 extract = self._numbered(self.extract_maker, run).make(run, output)
                 calibrate = self._numbered(self.calibration_maker, run).make(extract.output)
