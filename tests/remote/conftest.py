@@ -105,5 +105,5 @@ def project(mongo_server, tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     found = Project("onfly", tmp_path, environment)
-    found.command("admin", "reset", "-f")
+    found.command("admin", "reset", "--yes")
     return found
