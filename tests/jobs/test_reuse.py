@@ -178,3 +178,21 @@ def test_seeds_that_do_not_fit_are_refused(make_maker, structure, store):
             maker.initial_maker.start(
                 maker.new_run(start, f"direct-{run_id}"), start, maker.label_maker.run(start)
             )
+
+
+def test_the_keys_of_the_configuration_file():
+    from onfly.flows.config import RunConfig
+
+    keys = {
+        "structure": "POSCAR",
+        "threshold": "50 meV",
+        "labeller": "emt",
+        "stages": [{"n_steps": 5}],
+        "seed_from": ["old"],
+        "reuse_labels": False,
+    }
+    maker = RunConfig.model_validate(keys).maker()
+    assert maker.initial_maker.seed_from == ["old"]
+    assert maker.segment_maker.reuse_labels is False
+    plain = {k: v for k, v in keys.items() if k not in ("seed_from", "reuse_labels")}
+    assert RunConfig.model_validate(plain).maker().segment_maker.reuse_labels is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +90,7 @@ class RunSettings(_Strict):
     energy_key: Literal["e_fr_energy", "e_0_energy"] = "e_fr_energy"
     max_force: float = Field(50.0, gt=0, description="eV/Å")
     max_failures: int = Field(3, ge=1)
+    reuse_labels: bool = Field(True, description="Take labels that another run has paid for.")
     traj_interval: int = Field(10, ge=0)
     checkpoint_interval: int = Field(100, ge=1)
     level_of_theory: str | None = None
@@ -156,6 +158,7 @@ class RunSettings(_Strict):
             warmup_labels=self.warmup_labels,
             warmup_interval=self.warmup_interval,
             stopping=StoppingRule(**self.stopping.model_dump()),
+            reuse_labels=self.reuse_labels,
             traj_interval=self.traj_interval,
             checkpoint_interval=self.checkpoint_interval,
             calibration_maker=CalibrationMaker(
@@ -188,6 +191,14 @@ class RunConfig(RunSettings):
         None, description="Needed if the file has a cell but says that no direction is periodic."
     )
     run_id: str | None = None
+    seed_from: list[str] = Field(
+        default_factory=list, description="Earlier runs whose labels are learned from the start."
+    )
+
+    def maker(self) -> OnTheFlyMaker:
+        """Return the maker of the run."""
+        maker = super().maker()
+        return replace(maker, initial_maker=replace(maker.initial_maker, seed_from=self.seed_from))
 
 
 def read_structure(path: Path, periodic: bool | None = None) -> Structure | Molecule:
