@@ -134,14 +134,38 @@ def _record(workspace: RunWorkspace) -> dict[str, Any]:
 
 def _waiting(campaign: str, run_id: str, formula: str) -> dict[str, Any]:
     """Return the record of a compound of which no job has ended yet."""
-    nothing = ("foundation_model", "threshold_ev", "coverage", "last_failure", "stop_reason")
-    nothing += ("model_id", "created_at", "updated_at", "folder", "first_label_at", "failure")
-    nothing += ("rest_steps", "rest_seconds")
-    zero = ("md_step", "n_steps_total", "n_labels", "n_interventions", "n_audits")
-    zero += ("n_audits_within", "n_failures")
+    nothing = dict.fromkeys(
+        [
+            "foundation_model",
+            "threshold_ev",
+            "coverage",
+            "last_failure",
+            "stop_reason",
+            "model_id",
+            "created_at",
+            "updated_at",
+            "folder",
+            "first_label_at",
+            "failure",
+            "rest_steps",
+            "rest_seconds",
+        ]
+    )
+    zero = dict.fromkeys(
+        [
+            "md_step",
+            "n_steps_total",
+            "n_labels",
+            "n_interventions",
+            "n_audits",
+            "n_audits_within",
+            "n_failures",
+        ],
+        0,
+    )
     known = {"run_id": run_id, "formula_pretty": formula, "campaign": campaign, "phase": "initial"}
     known |= {"state": "waiting", "verdict": "waiting for its first label"}
-    return dict.fromkeys(nothing) | dict.fromkeys(zero, 0) | known
+    return nothing | zero | known
 
 
 def _failures(manifest: CampaignManifest | None) -> dict[str, str]:

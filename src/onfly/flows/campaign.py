@@ -41,7 +41,9 @@ class CampaignMaker(Maker):
     maker: OnTheFlyMaker = field(default_factory=OnTheFlyMaker)
     overrides: dict[str, Any] = field(default_factory=dict)
 
-    def make(self, structures: Iterable[Structure | Molecule]) -> list[Flow]:
+    def make(  # type: ignore[override]  # a campaign is no single flow
+        self, structures: Iterable[Structure | Molecule]
+    ) -> list[Flow]:
         """Return one flow for each compound.
 
         The identifiers of the runs follow from campaign and structure, so that a campaign that is

@@ -114,7 +114,7 @@ class OverrideConfig(RunSettings):
 
     threshold: str = Field(None, description="With unit.")  # type: ignore[assignment]
     labeller: LabellerConfig = Field(None)  # type: ignore[assignment]
-    stages: list[StageConfig] = Field(None, min_length=1)  # type: ignore[assignment]
+    stages: list[StageConfig] = Field(None, min_length=1)  # type: ignore
 
 
 class WorkersConfig(_Strict):

@@ -68,7 +68,9 @@ def add_flows(
     while batch := list(islice(pending, _BATCH)):
         workflows = [
             flow_to_workflow(
-                flow, store=store, metadata={"onfly": {"campaign": campaign, "run_id": run_id}}
+                flow,
+                store=store,  # type: ignore[arg-type]
+                metadata={"onfly": {"campaign": campaign, "run_id": run_id}},
             )
             for run_id, flow in batch
         ]
@@ -81,7 +83,7 @@ def add_flows(
 
 def failures(launchpad: LaunchPad, campaign: str) -> dict[str, str]:
     """Return what failed, and why, for the workflows that a failed job holds up."""
-    query = {_CAMPAIGN: campaign, "state": "FIZZLED"}
+    query: dict[str, Any] = {_CAMPAIGN: campaign, "state": "FIZZLED"}
     nodes: dict[int, str] = {}
     for doc in launchpad.workflows.find(query, {_RUN: 1, "nodes": 1}):
         nodes |= dict.fromkeys(doc["nodes"], doc["metadata"]["onfly"]["run_id"])
