@@ -10,6 +10,7 @@ import pytest
 from ase.geometry import get_distances
 
 from onfly.cli.yaml_file import load_config
+from onfly.flows.campaign_config import CampaignConfig
 from onfly.flows.config import RunConfig, read_structure
 from onfly.units import EV_PER_KCAL_MOL
 from tests.examples.conftest import ROOT
@@ -34,6 +35,11 @@ def test_configuration_is_valid(path):
         assert run.threshold_ev > 0
     readme = (path.parent / "README.md").read_text()
     assert f"`{path.name}`" in readme
+
+
+def test_campaign_template_is_valid():
+    config = load_config(ROOT / "workflows" / "campaign.yaml", CampaignConfig)
+    assert config.maker().campaign == config.campaign
 
 
 def test_published_settings():

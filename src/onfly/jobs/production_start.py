@@ -14,9 +14,12 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts import ArtifactStore, RunWorkspace
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_files
+from onfly.calculators import find_model
 from onfly.dynamics.stages import MDStage, total_steps
 from onfly.dynamics.state import MDState, draw_momenta
 from onfly.jobs.context import evolve, likelihood_scales, open_run, to_atoms
+from onfly.library import ModelLibrary, check_fit
+from onfly.library.export import read_labels
 from onfly.schemas import FineTunedModelDoc, LabelDoc, RunDoc, from_any_structure
 from onfly.seeds import derive_seed
 from onfly.settings import get_settings
@@ -50,10 +53,6 @@ class ModelSource:
 
     def load(self) -> tuple[FineTunedModelDoc | RunDoc, ArtifactStore]:
         """Return the model's document and the store that has its weights."""
-        # the library is a layer above: it is asked only when a job runs
-        from onfly.calculators import find_model
-        from onfly.library import ModelLibrary
-
         settings = get_settings()
         if self.model_id is not None:
             library = ModelLibrary.from_settings(settings)
@@ -69,9 +68,6 @@ class ModelSource:
         FileNotFoundError
             If they are in neither.
         """
-        from onfly.library import ModelLibrary
-        from onfly.library.export import read_labels
-
         settings = get_settings()
         labels = RunWorkspace(settings.ARTIFACT_DIR, run_id).labels()
         if len(labels) < n_labels:
@@ -164,8 +160,6 @@ def _check_fit(
     with_labels: bool,
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
-    from onfly.library.fit import check_fit
-
     if isinstance(model, FineTunedModelDoc):
         temperatures = [t for s in stages if s.temperature is not None for t in s._temperatures]
         check_fit(
