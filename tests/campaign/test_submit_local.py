@@ -1,0 +1,97 @@
+"""A campaign on this machine, one compound after the other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.cli import run, submit
+from onfly.flows.config import RunConfig
+from onfly.library import ModelLibrary
+from onfly.settings import get_settings
+from tests.campaign.conftest import metals
+
+
+@pytest.fixture
+def app():
+    app = typer.Typer()
+    submit.register(app)
+    run.register(app)
+    return app
+
+
+def config(tmp_path, n, **changes):
+    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in metals(n)]))
+    content = {
+        "campaign": "here",
+        "structures": {"pymatgen": "structures.json"},
+        "foundation_model": "toy",
+        "threshold": "100 meV",
+        "labeller": "emt",
+        "stages": [{"n_steps": 6, "temperature": 300, "time_step": 2.0}],
+        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
+        "audit_interval": 4,
+        "n_workers": 1,
+    }
+    path = tmp_path / "campaign.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return str(path)
+
+
+def invoke(app, *words):
+    return CliRunner().invoke(app, [*words])
+
+
+def test_compounds_run_here_and_only_what_is_missing(app, tmp_path):
+    path = config(tmp_path, 1)
+    dry = invoke(app, "submit", path, "--to", "local", "--dry-run")
+    assert "would submit here-" in dry.output
+    assert not (get_settings().ARTIFACT_DIR / "runs").exists()
+    first = invoke(app, "submit", path, "--to", "local", "--quiet")
+    assert first.exit_code == 0, first.output
+    assert "1 of 1 compounds of campaign here submitted" in first.output
+    formula = metals(2)[1].composition.reduced_formula
+    path = config(tmp_path, 2, overrides={formula: {"audit_interval": 2, "seed": 5}})
+    second = invoke(app, "submit", path, "--to", "local", "--quiet")
+    assert "1 compounds have ended" in second.output
+    assert "1 of 2 compounds" in second.output
+    models = ModelLibrary.from_settings().query(campaign="here")
+    assert sorted(m.seed for m in models) == [0, 5]
+    # the run's own configuration, by which it can be resumed, has what is different for it
+    changed = next(m for m in models if m.seed == 5)
+    folder = RunWorkspace(get_settings().ARTIFACT_DIR, changed.run_id).folder
+    written = RunConfig.model_validate_json((folder / "config.json").read_text())
+    assert (written.seed, written.audit_interval, written.mode) == (5, 2, "chained")
+    assert written.structure.is_file()
+
+
+def test_a_compound_that_fails_does_not_end_the_campaign(app, tmp_path):
+    formula = metals(2)[0].composition.reduced_formula
+    bad = {"name": "onfly.labels.ase.AseLabelMaker", "kwargs": {"calculator": "ase.no.Such"}}
+    path = config(tmp_path, 2, overrides={formula: {"labeller": bad}})
+    found = invoke(app, "submit", path, "--to", "local", "--quiet")
+    assert "1 of 2 compounds" in found.output, found.output
+    # mended and submitted again, the failed one is taken up
+    again = invoke(app, "submit", config(tmp_path, 2), "--to", "local", "--quiet")
+    assert "1 compounds have ended" in again.output
+    assert "1 of 2 compounds" in again.output
+    assert len(ModelLibrary.from_settings().query(campaign="here")) == 2
+
+
+def test_mistakes_end_the_command_before_anything_happens(app, tmp_path):
+    path = config(tmp_path, 1)
+    assert "use fireworks, remote or local" in invoke(app, "submit", path, "--to", "slurm").output
+    missing = invoke(app, "submit", path, "--to", "fireworks", "--launchpad", "no.yaml")
+    assert missing.exit_code == 1
+    assert "there is no LaunchPad file no.yaml" in missing.output
+    wrong = invoke(app, "submit", config(tmp_path, 1, threshold=3), "--to", "local")
+    assert wrong.exit_code == 1
+    assert "'3' is not a number with a unit" in wrong.output
+    other = invoke(app, "submit", config(tmp_path, 1, overrides={"NaCl": {}}), "--to", "local")
+    assert "overrides for NaCl fit no compound" in other.output
+    assert not (get_settings().ARTIFACT_DIR / "campaigns").exists()
