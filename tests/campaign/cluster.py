@@ -37,6 +37,7 @@ class Cluster:
     database: str
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     started: int = 0
+    unborn: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,17 +66,31 @@ class Cluster:
         path.write_text(yaml.safe_dump(content))
         return path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of workers, and of the person who looks after them."""
+        return os.environ | {
+            "FW_CONFIG_FILE": str(self.config_file),
+            "JOBFLOW_CONFIG_FILE": str(self.jobflow_file),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def lpad(self, *words: str) -> None:
+        """Run ``lpad``; while the server is away it fails, and is run again later."""
+        subprocess.run(
+            [str(Path(sys.executable).parent / "lpad"), "-l", str(self.launchpad_file), *words],
+            env=self.environment,
+            capture_output=True,
+            timeout=240,
+            check=False,
+        )
+
     def start(self, name: str) -> None:
         """Start a worker of the category that its name begins with."""
         category = name.split("-")[0]
         self.started += 1
         folder = self.folder / f"{name}-{self.started}"
         folder.mkdir()
-        environment = os.environ | {
-            "FW_CONFIG_FILE": str(self.config_file),
-            "JOBFLOW_CONFIG_FILE": str(self.jobflow_file),
-            "OMP_NUM_THREADS": "1",
-        }
         with (folder / "log").open("w") as log:
             self.processes[name] = subprocess.Popen(
                 [
@@ -85,7 +100,7 @@ class Cluster:
                     *("rapidfire", "--nlaunches", "infinite", "--sleep", "1"),
                 ],
                 cwd=folder,
-                env=environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -120,16 +135,23 @@ class Cluster:
             if process.poll() is not None:
                 assert self.started < 20, f"workers die again and again\n{self.logs()}"
                 self.start(name)
+        self.lpad("detect_lostruns", "--time", "15", "--rerun", "--refresh")
         try:
-            # lpad detect_lostruns --time 15 --rerun --refresh
-            self.launchpad.detect_lostruns(FAST["RUN_EXPIRATION_SECS"], rerun=True, refresh=True)
-            # lpad rerun_fws -s FIZZLED, except labels that the run has gone on without
-            for doc in self.launchpad.workflows.find({"state": "FIZZLED"}, {"nodes": 1}):
-                query = {"fw_id": {"$in": doc["nodes"]}, "state": "FIZZLED"}
-                for fw_id in self.launchpad.get_fw_ids(query):
-                    self.launchpad.rerun_fw(fw_id)
+            failed = [
+                str(fw_id)
+                for doc in self.launchpad.workflows.find({"state": "FIZZLED"}, {"nodes": 1})
+                for fw_id in self.launchpad.get_fw_ids(
+                    {"fw_id": {"$in": doc["nodes"]}, "state": "FIZZLED"}
+                )
+            ]
+            unborn = self.launchpad.get_fw_ids({"state": "RUNNING", "launches": []})
         except PyMongoError:
             return  # the server is away; again in a moment
+        # one that was there the last time as well: others are just being taken
+        stuck = [str(fw_id) for fw_id in unborn if fw_id in self.unborn]
+        self.unborn = set(unborn)
+        if failed or stuck:
+            self.lpad("rerun_fws", "-i", ",".join(failed + stuck))
 
     def wait(self, until: Any, seconds: float, look_after: bool = True) -> None:
         """Wait until a function of the states is true."""
@@ -144,7 +166,7 @@ class Cluster:
                 states = {}
             assert time.monotonic() < deadline, f"not done in {seconds} s: {states}\n{self.logs()}"
             time.sleep(0.3)
-            if look_after and time.monotonic() - last > 5:
+            if look_after and time.monotonic() - last > 10:
                 self.look_after()
                 last = time.monotonic()
 

@@ -194,7 +194,7 @@ class _Place:
 
 
 class _FireWorks(_Place):
-    rerun = "`lpad rerun_fws -s FIZZLED`"
+    rerun = "`lpad rerun_fws -i` what `onfly status` names"
 
     def __init__(self, campaign: _Campaign, file: Path | None) -> None:
         super().__init__(campaign)
