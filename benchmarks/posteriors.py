@@ -6,8 +6,9 @@
 
 Random labels of the file are learned in one update from the foundation, the first one sets the
 energy offset, and unseen configurations of the file are predicted. Each set of chains is judged
-three times: by the disagreement of its members, by the closed-form Gaussian over the last layer,
-and by both. Subsets of the members cost their share of the CPU.
+several times: by the disagreement of its members, by the closed-form Gaussian over the last layer
+(with its own scale and with ten times that), and by both. Subsets of the members cost their share
+of the CPU.
 
 The baseline is a constant standard deviation on the same errors (the best that a posterior without
 any ranking could do); the floor of z is 1. Finished chains are kept under ``--folder``, so an
@@ -16,6 +17,7 @@ interrupted study goes on where it was.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from functools import partial
@@ -41,6 +43,7 @@ from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL
 
 KCAL = EV_PER_KCAL_MOL
+SCALES = (1, 10)  # factors s on the std of the Gaussian over the last layer
 NOISY = {"burn_in": 0.2, "ramp": 0.05}
 
 # Chains of each setting; what is not given is as in the paper.
@@ -50,7 +53,7 @@ SETTINGS: dict[str, dict] = {
     "map-500": {"n_members": 2, "n_steps": 500},
     "sghmc-100": {"n_members": 8, "n_steps": 100, **NOISY},
     "sghmc-200": {"n_members": 4, "n_steps": 200, **NOISY},
-    "sghmc-400": {"n_members": 4, "n_steps": 400, **NOISY},
+    "sghmc-400": {"n_members": 2, "n_steps": 400, **NOISY},
     "sghmc-1000": {"n_members": 2, "n_steps": 1000, **NOISY},
     "adaptive": {"n_members": 4, "n_steps": 400, "min_steps": 50, **NOISY},
     "burn-in-0.5": {"n_members": 4, "n_steps": 200, **NOISY, "burn_in": 0.5},
@@ -105,16 +108,19 @@ class Study:
 
     def energies(self, members, frames):
         """Return energies (M, B), summed features (M, B, F) and mean forces (N, 3)."""
-        evaluator = EnsembleEvaluator(self.potential, members, "sequential")
+        stacked = getattr(self.potential, "can_stack", False) and len(members) > 1
+        evaluator = EnsembleEvaluator(
+            self.potential, members, "stacked" if stacked else "sequential"
+        )
         energies, features, forces = [], [], []
         for i in range(0, len(frames), 10):
             chunk = frames[i : i + 10]
             batch = self.potential.collate([self.potential.graph(f[0]) for f in chunk])
-            found = evaluator.evaluate(batch)
+            found = evaluator.evaluate(batch, mean=True)
             energies.append(found.energy.double())
             zero = torch.zeros(len(members), len(chunk), found.features.shape[-1]).double()
             features.append(zero.index_add(1, batch.owner, found.features.double()))
-            forces.append(found.forces.double().mean(0).numpy())
+            forces.append(found.forces[0].double().numpy())
         return torch.cat(energies, 1), torch.cat(features, 1), np.concatenate(forces)
 
     def run(self, name: str):
@@ -142,9 +148,12 @@ class Study:
             _, spread = posterior.energy_moments(
                 PosteriorState("last_layer", part.members), energies[:k]
             )
-            judges = {"gaussian": total - spread}
-            if k > 1:
-                judges |= {"members": spread, "both": total}
+            judges = {"members": spread} if k > 1 else {}
+            for scale in SCALES:
+                suffix = "" if scale == 1 else f" x{scale}"
+                judges[f"gaussian{suffix}"] = scale**2 * (total - spread)
+                if k > 1:
+                    judges[f"both{suffix}"] = spread + scale**2 * (total - spread)
             errors = mean.numpy() - self.offset - self.labels
             for judge, variance in judges.items():
                 std = np.sqrt(variance.clamp_min(0).numpy() + self.scales.energy_std**2)
@@ -220,7 +229,12 @@ def plot(report: Report, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
-    marks = {"members": ("o", "#1f6fb4"), "gaussian": ("s", "#d2691e"), "both": ("^", "#3a8a3a")}
+    marks = {
+        "members": ("o", "#1f6fb4"),
+        "gaussian": ("s", "#e8b07a"),
+        "gaussian x10": ("s", "#d2691e"),
+        "both x10": ("^", "#3a8a3a"),
+    }
     for axis, (quantity, label) in zip(
         axes,
         [
@@ -255,7 +269,7 @@ def main() -> None:
     """Run the study."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--foundation", default="chgnet-0.3.0", help="name or model file")
-    parser.add_argument("--data", type=Path, required=True, help="extxyz: eV, eV/Å")
+    parser.add_argument("--data", type=Path, help="extxyz: eV, eV/Å")
     parser.add_argument("--system", default="ethanol", help="names the random streams")
     parser.add_argument("--periodic", action="store_true")
     parser.add_argument("--n-atoms", type=int, help="only configurations of this size")
@@ -267,13 +281,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("posteriors-run"))
     parser.add_argument("--plot", type=Path, help="PNG of the rows")
+    parser.add_argument("--rows", type=Path, nargs="+", help="JSON files to draw, run nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.data is None and args.rows is None:
+        parser.error("give --data FILE, or --rows FILES of earlier runs")
     if args.quick:
         args.settings, args.labels, args.n_test = ["map-100"], 2, 30
         SETTINGS["map-100"] = {"n_members": 2, "n_steps": 20}
     report = Report("posteriors", {k: str(v) for k, v in vars(args).items()})
-    for seed in args.seeds or [args.seed]:
+    for file in args.rows or []:
+        report.rows += json.loads(file.read_text())["rows"]
+    for seed in [] if args.rows else args.seeds or [args.seed]:
         study = Study(args, seed)
         found, _, forces = study.energies([study.potential.parameters()], study.test)
         errors = found[0].numpy() - study.offset - study.labels
@@ -288,7 +307,7 @@ def main() -> None:
         for name in args.settings:
             for row in study.run(name):
                 report.add(seed=seed, **row)
-    report.finish(args.json)
+    report.finish(None if args.rows else args.json)
     if args.plot is not None:
         plot(report, args.plot)
 
