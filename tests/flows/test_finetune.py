@@ -19,16 +19,14 @@ def workspace(run_id):
     return RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
 
 
-def finish(flow, store):
-    run_locally(flow, store=store, ensure_success=True, log=False, create_folders=False)
+def finish(flow, store, ensure_success=True):
+    run_locally(flow, store=store, ensure_success=ensure_success, log=False, create_folders=False)
     return flow.output.resolve(store)
 
 
 def label_numbers(run_id):
     keys = ("index", "reason", "md_step", "energy", "forces", "predicted_energy", "predicted_std")
-    return [
-        tuple(str(label.model_dump()[k]) for k in keys) for label in workspace(run_id).labels()
-    ]
+    return [tuple(str(label.model_dump()[k]) for k in keys) for label in workspace(run_id).labels()]
 
 
 def test_resident_run_ends_with_a_model(make_maker, structure, store):
@@ -133,7 +131,8 @@ def test_two_compounds_in_one_store_do_not_mix(make_maker, structure, store):
 def test_a_failed_label_rewinds_and_too_many_stop(mode, make_maker, structure, store):
     flaky = AseLabelMaker(calculator="tests.flows.flaky.FlakyEMT", calculator_kwargs={"n_good": 2})
     maker = make_maker(mode, label_maker=flaky)
-    model = finish(maker.make(structure, run_id="r"), store)
+    # in a chain the job of a failed label fails, and the run goes on without it
+    model = finish(maker.make(structure, run_id="r"), store, ensure_success=mode == "resident")
     run = workspace("r").read_run()
     assert run.phase == "stopped"
     assert model.state == "stopped"
@@ -160,7 +159,9 @@ def test_the_walltime_ends_a_segment_cleanly(make_maker, structure, store):
     whole = make_maker("chained", audit_interval=0, warmup_labels=0, n_steps=60)
     whole.threshold = 1e4
     finish(whole.make(structure, run_id="whole"), store)
-    last = [workspace(n).load_md_state(workspace(n).read_run().md_state) for n in ("short", "whole")]
+    last = [
+        workspace(n).load_md_state(workspace(n).read_run().md_state) for n in ("short", "whole")
+    ]
     np.testing.assert_array_equal(last[0]["positions"], last[1]["positions"])
 
 

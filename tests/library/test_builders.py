@@ -135,7 +135,9 @@ def test_a_real_run_ends_up_in_the_library(store, settings, monkeypatch):
     _run(flow, store)
     library = ModelLibrary.from_job_store(store, settings)
     model = library.latest("CuAu", level_of_theory="EMT", temperature=300)
-    assert library.add_runs() == model.n_labels > 1
+    assert model.n_labels > 1
+    # the jobs of the run put out its labels, so that its folder has nothing to add
+    assert library.add_runs() == 0
     assert library.labels_store.count({"run_id": model.run_id}) == model.n_labels
     assert library.runs_store.query_one({"run_id": model.run_id})["model_id"] == model.model_id
     atoms = AseAtomsAdaptor.get_atoms(crystal(), msonable=False)

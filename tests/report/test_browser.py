@@ -92,7 +92,7 @@ class Browser:
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def call(self, method, timeout=90, **parameters):
+    def call(self, method, timeout=240, **parameters):
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         if self.session:
@@ -112,7 +112,7 @@ class Browser:
         self.call("Page.navigate", url=self.page)
         self.wait_until(self.page)
 
-    def wait_until(self, url, timeout=90):
+    def wait_until(self, url, timeout=240):
         """Wait until a page is there with all its scripts run."""
         deadline = time.monotonic() + timeout
         script = "document.readyState === 'complete' ? location.href : ''"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,7 +118,11 @@ def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> None:
         elif not quiet:
             shown = print_progress(view, console)
         with shown:
-            run_locally(flow, ensure_success=True, raise_immediately=True, **options)
+            # A label that fails in a chain is a failed job, and the run goes on without it: what
+            # counts is whether the run came to its end.
+            run_locally(flow, ensure_success=False, **options)
+        if not workspace.exists() or workspace.read_run().phase not in ("done", "stopped"):
+            raise RuntimeError(_first_error(workspace.folder / "run.log"))
     except KeyboardInterrupt:
         raise fail(
             f"interrupted; nothing is lost: go on with `onfly resume {workspace.run_id}`"
@@ -129,6 +134,14 @@ def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> None:
             f"When the cause is mended, go on with `onfly resume {workspace.run_id}`."
         ) from None
     _finish(workspace, store)
+
+
+def _first_error(log: Path) -> str:
+    """Return the last exception that the log of a run shows."""
+    lines = [
+        line for line in log.read_text().splitlines() if re.match(r"[\w.]+(Error|Exception)", line)
+    ]
+    return lines[-1] if lines else "the run did not come to its end"
 
 
 def _log_to(path: Path) -> None:
