@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from jobflow import Flow, Maker, Response
+from jobflow import Flow, Job, Maker, Response
 from pymatgen.core import Molecule, Structure
 from scipy.stats import binomtest
 
@@ -196,7 +196,8 @@ class PublishMaker(Maker):
         workspace.write_run(run)
 
         model.weights = ensemble_to_blobs(workspace.store, model.ensemble)
-        jobs = []
+        jobs: list[Job | Flow] = []
         if self.archive_maker is not None:
-            jobs = self.archive_maker.jobs(run.run_id, run.campaign, run.n_labels)
-        return Response(output=model, addition=Flow(jobs) if jobs else None)
+            jobs += self.archive_maker.jobs(run.run_id, run.campaign, run.n_labels)
+        addition = Flow(jobs) if jobs else None
+        return Response(output=model, addition=addition)  # type: ignore[arg-type]

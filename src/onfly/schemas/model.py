@@ -44,7 +44,8 @@ class FineTunedModelDoc(StructureMetadata):
     run_id: str
     campaign: str | None = None
     state: Literal["ready", "unproven", "stopped"] = Field(
-        description="ready: audits prove the accuracy; unproven: too few audits; stopped: see reason."
+        description="ready: audits prove the accuracy; unproven: audits are too few or not good "
+        "enough; stopped: see reason."
     )
     stop_reason: str
     structure: StructureOrMolecule = Field(description="The structure the run started from.")
