@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -39,6 +40,15 @@ def config(folder, n):
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump(content))
     return str(path)
+
+
+def test_the_project_file_is_valid():
+    from jobflow_remote.config.base import Project
+
+    path = Path(__file__).parents[2] / "workflows" / "jobflow_remote" / "onfly.yaml"
+    project = Project(**yaml.safe_load(path.read_text()))
+    assert set(project.workers) == {"cpu", "gpu"}
+    assert project.workers["gpu"].batch is not None
 
 
 def test_our_command_is_mounted_in_theirs(project):
