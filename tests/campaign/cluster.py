@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,13 +78,14 @@ class Cluster:
 
     def lpad(self, *words: str) -> None:
         """Run ``lpad``; while the server is away it fails, and is run again later."""
-        subprocess.run(
-            [str(Path(sys.executable).parent / "lpad"), "-l", str(self.launchpad_file), *words],
-            env=self.environment,
-            capture_output=True,
-            timeout=240,
-            check=False,
-        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [str(Path(sys.executable).parent / "lpad"), "-l", str(self.launchpad_file), *words],
+                env=self.environment,
+                capture_output=True,
+                timeout=240,
+                check=False,
+            )
 
     def start(self, name: str) -> None:
         """Start a worker of the category that its name begins with."""
@@ -153,6 +155,11 @@ class Cluster:
         if failed or stuck:
             self.lpad("rerun_fws", "-i", ",".join(failed + stuck))
 
+    def done(self) -> bool:
+        """Return whether every workflow is completed; some may have gone on without a label."""
+        states = {doc["state"] for doc in self.launchpad.workflows.find({}, {"state": 1})}
+        return states == {"COMPLETED"}
+
     def wait(self, until: Any, seconds: float, look_after: bool = True) -> None:
         """Wait until a function of the states is true."""
         deadline = time.monotonic() + seconds
@@ -174,8 +181,3 @@ class Cluster:
         return "\n".join(
             f"--- {path}\n" + path.read_text()[-3000:] for path in sorted(self.folder.glob("*/log"))
         )
-
-
-def all_done(states: dict[str, int]) -> bool:
-    """Return whether every firework is completed; fizzled labels of a run that went on count."""
-    return bool(states) and set(states) == {"COMPLETED"}
