@@ -84,6 +84,9 @@ def runs(model: str, atoms: Atoms, args):
 
     def baseline():
         moved = move()
+        if model.startswith("chgnet") and not periodic:  # its package knows crystals only
+            moved.center(vacuum=10.0)
+            moved.pbc = True
         for calculator in own:
             copy = moved.copy()
             copy.calc = calculator
