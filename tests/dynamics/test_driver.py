@@ -119,9 +119,7 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
     # the first half kick of the next step uses them as well, whatever the ensemble says
     free = make_driver(stages)
     after, _ = free.step(state)
-    other, _ = make_driver(stages).step(
-        MDState(**{**vars(state), "forces": np.zeros_like(forces)})
-    )
+    other, _ = make_driver(stages).step(MDState(**{**vars(state), "forces": np.zeros_like(forces)}))
     assert not np.array_equal(after.positions, other.positions)
 
 

@@ -188,7 +188,7 @@ def test_chain_of_300_iterations(make_maker, structure):
         "chained",
         n_steps=300,
         audit_interval=1,
-        posterior={"kind": "sghmc", "n_members": 2, "n_steps": 1},
+        posterior={"kind": "sghmc", "n_members": 2, "n_steps": 30},
     )
     flow = maker.make(structure, run_id="long")
     first = flow.jobs[2].uuid

@@ -125,6 +125,20 @@ class RunWorkspace:
                     f"differ from {path}. Labels are never overwritten."
                 ) from None
 
+    def label(self, index: int) -> LabelDoc:
+        """Read one label.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there.
+        """
+        path = self._numbered("labels", index, ".json")
+        try:
+            return LabelDoc.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            raise ArtifactError(f"label {path.name} is missing in {path.parent}") from None
+
     def labels(self) -> list[LabelDoc]:
         """Read all labels in the order of their index.
 

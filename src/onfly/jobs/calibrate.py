@@ -36,7 +36,7 @@ def calibrate_run(run: RunDoc, audit_update_fraction: float = 0.5) -> RunDoc:
         In phase ``update`` or ``segment``.
     """
     context = open_run(run)
-    label = context.workspace.labels()[run.n_labels - 1]
+    label = context.workspace.label(run.n_labels - 1)
     error, std = label.error, label.predicted_std
     if error is None or std is None:
         return evolve(run, phase="update")

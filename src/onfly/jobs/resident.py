@@ -111,7 +111,7 @@ class ResidentMaker(Maker):
         pending = run.pending
         index, attempt = (0, 0) if pending is None else (pending.index, pending.attempt)
         if workspace.n_labels() > index:
-            return workspace.labels()[index]
+            return workspace.label(index)
         segment = self.segment_maker
         known = known_label(run, structure, segment.label_maker) if segment.reuse_labels else None
         if known is not None:

@@ -172,7 +172,7 @@ class SegmentMaker(Maker):
         if run.phase == "label":
             assert run.pending is not None
             if workspace.n_labels() > run.pending.index:  # never paid for twice
-                run = receive_label(run, workspace.labels()[run.pending.index])
+                run = receive_label(run, workspace.label(run.pending.index))
             elif self.fuse and not resumed:
                 run = receive_label(run, output)
             workspace.write_run(run)

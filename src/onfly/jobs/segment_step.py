@@ -117,7 +117,7 @@ class _Segment:
         return run.md_state.model_copy(update={"sha256": tag})
 
     def _supplied(self, pending: PendingLabel) -> SuppliedLabel:
-        label = self.workspace.labels()[pending.index]
+        label = self.workspace.label(pending.index)
         asked = MDState.from_arrays(self.workspace.load_md_state(pending.structure))
         return SuppliedLabel(
             asked.positions,
