@@ -222,7 +222,7 @@ def _auc(errors, std, threshold):
 
 
 def plot(report: Report, path: Path) -> None:
-    """Draw AUC and the fraction passed against CPU, one colour for each judge."""
+    """Draw AUC, z and coverage against CPU, one colour for each judge."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -240,7 +240,7 @@ def plot(report: Report, path: Path) -> None:
         [
             ("auc_half", "AUC (error > K/2)"),
             ("z", "z before calibration"),
-            ("passed", "share passed after 10 audits"),
+            ("coverage", "coverage of 95 % intervals, 10 audits"),
         ],
         strict=True,
     ):
@@ -254,12 +254,12 @@ def plot(report: Report, path: Path) -> None:
                 s=22,
                 label=judge,
             )
-        axis.set_xscale("log")
         axis.set_xlabel("CPU s of the update")
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
     axes[1].axhline(1.0, color="black", lw=0.8)
     axes[0].axhline(0.5, color="black", lw=0.8)
+    axes[2].axhline(0.95, color="black", lw=0.8)
     axes[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
