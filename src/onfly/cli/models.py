@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -103,10 +104,9 @@ def list_models(
         console.print("no models match; `onfly run CONFIG.yaml` makes one")
         return
     # fits 80 columns; `onfly models show` and --json have the rest
-    table = Table()
-    table.add_column("model", no_wrap=True)
-    for name in ("foundation", "level", "state", "threshold", "labels", "audits within", "T / K"):
-        table.add_column(name, overflow="fold")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("model", "foundation", "level", "state", "threshold", "labels", "audits", "T / K"):
+        table.add_column(name, no_wrap=True)
     for s in summaries:
         table.add_row(
             s["model_id"],
