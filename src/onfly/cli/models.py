@@ -105,7 +105,7 @@ def list_models(
         return
     # fits 80 columns; `onfly models show` and --json have the rest
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("model", "foundation", "level", "state", "threshold", "labels", "audits", "T / K"):
+    for name in ("model", "foundation", "level", "state", "threshold", "audits"):
         table.add_column(name, no_wrap=True)
     for s in summaries:
         table.add_row(
@@ -114,9 +114,7 @@ def list_models(
             s["level_of_theory"] or "",
             s["state"],
             f"{1000 * s['threshold_ev']:g} meV",
-            str(s["n_labels"]),
             f"{s['n_audits_within']}/{s['n_audits']}",
-            "–".join(f"{t:g}" for t in sorted(set(s["temperature_range"] or ()))),
         )
     console.print(table)
     if limit and len(summaries) == limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -170,7 +171,8 @@ class OnTheFlyMaker(Maker):
         stages = segment.resolved_stages
         if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
             raise ValueError("an npt stage needs a periodic structure, not a molecule")
-        formula = structure.composition.reduced_formula
+        # as the name of a folder: Ca(NO3)2 becomes Ca-NO3-2
+        formula = re.sub(r"[^A-Za-z0-9.]+", "-", structure.composition.reduced_formula).strip("-")
         chosen = calibration.shape is not None and calibration.rate is not None
         return from_any_structure(
             RunDoc,
