@@ -206,6 +206,11 @@ def test_chain_of_300_iterations(make_maker, structure):
     ]
     pace = np.diff([t.timestamp() for t in times])
     assert np.median(pace[-30:]) < 2 * np.median(pace[10:40])
-    sizes = [len(json.dumps(d, default=str)) for d in docs.query({}, sort={"completed_at": 1})]
+    chain = [
+        d
+        for d in docs.query({}, sort={"completed_at": 1})
+        if not d["name"].startswith("otf archive")
+    ]
+    sizes = [len(json.dumps(d, default=str)) for d in chain]
     half = len(sizes) // 2
-    assert sum(sizes[half:]) < 1.5 * sum(sizes[:half])
+    assert sum(sizes[half:]) < 1.1 * sum(sizes[:half])

@@ -220,6 +220,11 @@ class SegmentMaker(Maker):
         segment.set_uuid(CURRENT_JOB.job.uuid)
         segment.index = CURRENT_JOB.job.index + 1
         jobs.append(segment)
+        # jobflow adds a host per level to every document of the chain, whose storage would then
+        # grow with the square of the labels: the innermost and the outermost flow are enough.
+        hosts = CURRENT_JOB.job.hosts
+        if len(hosts) > 2:
+            CURRENT_JOB.job.hosts = [hosts[0], hosts[-1]]
         return Flow(jobs, name=f"otf iteration {run.iteration}")
 
     @property
