@@ -30,7 +30,7 @@ test-slow: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest tests -m "slow and not nequip and not remote"
 
 lint: $(VENV)/.ready-test
-	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks examples workflows
 	$(VENV)/bin/ruff format --check src tests benchmarks
 	$(VENV)/bin/mypy
 
