@@ -27,6 +27,9 @@ class MonomialContraction(nn.Module):
         The model's own block; its parameters are shared.
     """
 
+    factors: Tensor
+    table: Tensor
+
     def __init__(self, contraction: Any) -> None:
         super().__init__()
         self.correlation = int(contraction.correlation)
