@@ -39,6 +39,7 @@ class Cluster:
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     started: int = 0
     unborn: set[int] = field(default_factory=set)
+    rerun: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -147,13 +148,29 @@ class Cluster:
                 )
             ]
             unborn = self.launchpad.get_fw_ids({"state": "RUNNING", "launches": []})
+            unborn += self._forgotten()
         except PyMongoError:
             return  # the server is away; again in a moment
         # one that was there the last time as well: others are just being taken
         stuck = [str(fw_id) for fw_id in unborn if fw_id in self.unborn]
         self.unborn = set(unborn)
         if failed or stuck:
+            self.rerun.update(int(fw_id) for fw_id in failed + stuck)
             self.lpad("rerun_fws", "-i", ",".join(failed + stuck))
+
+    def _forgotten(self) -> list[int]:
+        """Return fireworks that are done although their workflow does not know of it.
+
+        The server died between the two writes: what the firework spawned belongs to no workflow.
+        Its job is run again, and takes up the state that it left on disk.
+        """
+        forgotten = []
+        for doc in self.launchpad.workflows.find({"state": {"$ne": "COMPLETED"}}, {"fw_states": 1}):
+            open_ids = [int(i) for i, state in doc["fw_states"].items() if state != "COMPLETED"]
+            forgotten += self.launchpad.get_fw_ids(
+                {"fw_id": {"$in": open_ids}, "state": "COMPLETED"}
+            )
+        return forgotten
 
     def done(self) -> bool:
         """Return whether every workflow is completed; some may have gone on without a label."""

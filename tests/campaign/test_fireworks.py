@@ -253,13 +253,19 @@ def test_nothing_is_lost_when_workers_and_server_are_killed(app, tmp_path, monke
         cluster.wait(lambda states: cluster.done(), 2400)
         launchpad = cluster.launchpad
         check_categories(launchpad)
-        done = {d["fw_id"]: d for d in launchpad.fireworks.find({"state": "COMPLETED"})}
+        # what was spawned at the moment of the server's death belongs to no workflow
+        known = [n for d in launchpad.workflows.find({}, {"nodes": 1}) for n in d["nodes"]]
+        done = set(launchpad.get_fw_ids({"fw_id": {"$in": known}, "state": "COMPLETED"}))
         ended = Counter(
             d["fw_id"] for d in launchpad.launches.find({"state": "COMPLETED"}, {"fw_id": 1})
         )
-        assert ended == dict.fromkeys(done, 1)
+        assert done <= set(ended)
+        # nothing was run twice but what had to be run again by hand
+        assert {n for n in done if ended[n] > 1} <= cluster.rerun
         # only a label may be missing: its run asked for it again
-        for firework in launchpad.fireworks.find({"state": {"$ne": "COMPLETED"}}):
+        for firework in launchpad.fireworks.find(
+            {"fw_id": {"$in": known}, "state": {"$ne": "COMPLETED"}}
+        ):
             assert firework["name"].startswith("emt label"), firework["name"]
         models = check_published(30)
         for model in models[:3]:
