@@ -140,13 +140,7 @@ class Cluster:
                 self.start(name)
         self.lpad("detect_lostruns", "--time", "15", "--rerun", "--refresh")
         try:
-            failed = [
-                str(fw_id)
-                for doc in self.launchpad.workflows.find({"state": "FIZZLED"}, {"nodes": 1})
-                for fw_id in self.launchpad.get_fw_ids(
-                    {"fw_id": {"$in": doc["nodes"]}, "state": "FIZZLED"}
-                )
-            ]
+            failed = self._failed()
             unborn = self.launchpad.get_fw_ids({"state": "RUNNING", "launches": []})
             unborn += self._forgotten()
         except PyMongoError:
@@ -157,6 +151,20 @@ class Cluster:
         if failed or stuck:
             self.rerun.update(int(fw_id) for fw_id in failed + stuck)
             self.lpad("rerun_fws", "-i", ",".join(failed + stuck))
+
+    def _failed(self) -> list[str]:
+        """Return failed fireworks of workflows in which nothing goes on any more.
+
+        The state of a workflow alone does not tell: it is stale if the server died before it was
+        written.
+        """
+        failed = []
+        for doc in self.launchpad.workflows.find({"state": {"$ne": "COMPLETED"}}, {"nodes": 1}):
+            own = {"fw_id": {"$in": doc["nodes"]}}
+            active = {"$in": ["READY", "RESERVED", "RUNNING"]}
+            if not self.launchpad.get_fw_ids({**own, "state": active}):
+                failed += self.launchpad.get_fw_ids({**own, "state": "FIZZLED"})
+        return [str(fw_id) for fw_id in failed]
 
     def _forgotten(self) -> list[int]:
         """Return fireworks that are done although their workflow does not know of it.
