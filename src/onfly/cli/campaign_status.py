@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from onfly.artifacts.workspace import RunWorkspace, list_runs
+from onfly.cli.errors import fail
 from onfly.cli.records import run_record
-from onfly.cli.run import fail
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.settings import OnflySettings
 

@@ -12,7 +12,8 @@ import typer
 from ase.build import bulk
 from rich.console import Console
 
-from onfly.cli.run import fail, resume, run
+from onfly.cli.errors import fail
+from onfly.cli.run import resume, run
 
 __all__ = ["register"]
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from onfly.cli.errors import fail
 
 __all__ = ["app"]
 
@@ -39,14 +40,6 @@ DETAILS = (
     *("seed", "versions"),
 )
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
-
-
-def fail(message: object) -> typer.Exit:
-    """Print an error and return the exception that ends the command with code 1."""
-    Console(stderr=True).print(
-        f"[red]error:[/red] {escape(str(message))}", highlight=False, soft_wrap=True
-    )
-    return typer.Exit(1)
 
 
 def _library(refresh: bool) -> Any:

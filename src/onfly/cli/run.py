@@ -16,6 +16,7 @@ from rich.live import Live
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.workspace import RunWorkspace
+from onfly.cli.errors import fail
 from onfly.cli.live import RunView, print_progress
 from onfly.cli.yaml_file import ConfigError, load_config
 from onfly.flows.config import RunConfig, read_structure
@@ -25,7 +26,7 @@ from onfly.schemas import FineTunedModelDoc, RunDoc
 from onfly.settings import get_settings
 from onfly.stores import job_store
 
-__all__ = ["fail", "register", "start"]
+__all__ = ["register", "start"]
 
 console = Console()
 
@@ -34,12 +35,6 @@ def register(app: typer.Typer) -> None:
     """Mount the commands."""
     app.command("run")(run)
     app.command("resume")(resume)
-
-
-def fail(message: str) -> typer.Exit:
-    """Print an error and return the exception that ends the command with code 1."""
-    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)
 
 
 def run(

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from onfly.artifacts.workspace import list_runs
 from onfly.cli.campaign_status import show_campaign
+from onfly.cli.errors import fail
 from onfly.cli.records import run_record
-from onfly.cli.run import fail
 from onfly.settings import get_settings
 
 __all__ = ["register", "run_record"]

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.cli.run import fail, start
+from onfly.cli.errors import fail
+from onfly.cli.run import start
 from onfly.cli.yaml_file import ConfigError, load_config
 from onfly.flows import launchpad as fireworks
 from onfly.flows import remote
