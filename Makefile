@@ -6,25 +6,29 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 NEQUIP := .venv-nequip
 REMOTE := .venv-remote
+DOCS := .venv-docs
+# Processes that share the tests; each wants a core and some 2 GB of memory.
+TEST_WORKERS ?= 2
+PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-main test-nequip test-remote test-slow docs lint clean
+.PHONY: demo test test-main test-nequip test-remote test-docs test-slow docs lint clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/onfly demo
 
-test: test-main test-nequip test-remote
+test: test-main test-nequip test-remote test-docs
 
 test-main: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest tests -m "not slow and not nequip and not remote and not dft"
+	$(VENV)/bin/python $(PYTEST) tests -m "not slow and not nequip and not remote and not dft"
 
 # The e3nn pins of mace-torch and of the nequip family exclude each other.
 test-nequip: $(NEQUIP)/.ready
-	$(NEQUIP)/bin/python -m pytest tests/potentials -m "nequip and not slow"
+	$(NEQUIP)/bin/python $(PYTEST) tests/potentials -m "nequip and not slow"
 
 # jobflow-remote pins an old pymongo.
 test-remote: $(REMOTE)/.ready
-	$(REMOTE)/bin/python -m pytest tests -m "remote and not slow"
+	$(REMOTE)/bin/python $(PYTEST) tests -m "remote and not slow"
 
 test-slow: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest tests -m "slow and not nequip and not remote"
@@ -34,8 +38,12 @@ lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff format --check src tests benchmarks
 	$(VENV)/bin/mypy
 
-docs: $(VENV)/.ready-docs
-	$(VENV)/bin/mkdocs build --strict
+# Strict: a page, link or anchor that does not exist is an error, as is a name without docstring
+# page. Sources are read, not imported, so neither torch nor onfly is installed for it.
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+test-docs: docs
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
@@ -50,8 +58,10 @@ $(VENV)/.ready-test: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install -q --no-deps secantusdb==0.6.0b17
 	touch $@
 
-$(VENV)/.ready-docs: $(VENV)/.ready
-	$(VENV)/bin/python -m pip install -q -e ".[docs]"
+$(DOCS)/.ready: pyproject.toml
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q "pip>=25.1"
+	$(DOCS)/bin/python -m pip install -q --group docs
 	touch $@
 
 $(NEQUIP)/.ready: pyproject.toml
@@ -68,4 +78,4 @@ $(REMOTE)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEQUIP) $(REMOTE) onfly-demo site
+	rm -rf $(VENV) $(NEQUIP) $(REMOTE) $(DOCS) onfly-demo site
