@@ -16,6 +16,7 @@ FIGURES = {
     "reliability",
     "lambda",
     "z-scores",
+    "likelihood",
     "md",
     "doubt",
     "chains",

@@ -189,7 +189,7 @@ def mll_by_error_interval(
     errors: ArrayLike,
     scale: ArrayLike,
     edges: ArrayLike,
-    degrees_of_freedom: float | None = None,
+    degrees_of_freedom: ArrayLike | None = None,
 ) -> list[IntervalLikelihood]:
     """Mean log-likelihood of the samples in intervals of their absolute error (figure 9).
 
@@ -201,7 +201,7 @@ def mll_by_error_interval(
     edges
         Increasing, shape (k + 1,); the last may be infinite. Samples outside are left out.
     degrees_of_freedom
-        None for Gaussian predictions.
+        None for Gaussian predictions; else one number, or one for each prediction.
 
     Returns
     -------
@@ -216,7 +216,8 @@ def mll_by_error_interval(
     if degrees_of_freedom is None:
         log_density = stats.norm.logpdf(e, scale=s)
     else:
-        log_density = stats.t.logpdf(e, df=degrees_of_freedom, scale=s)
+        nu = np.broadcast_to(np.asarray(degrees_of_freedom, dtype=float), e.shape)
+        log_density = stats.t.logpdf(e, df=nu, scale=s)
     result = []
     for low, high in pairwise(bounds):
         values = log_density[(np.abs(e) >= low) & (np.abs(e) < high)]

@@ -132,6 +132,8 @@ def draw_png(spec: Figure) -> MplFigure:
     grid[-1, 0].set_xlabel(spec.xlabel)
     if spec.integer_x:
         grid[-1, 0].xaxis.set_major_locator(MultipleLocator(integer_step(spec)))
+    if spec.xticks is not None:
+        grid[-1, 0].set_xticks([x for x, _ in spec.xticks], [text for _, text in spec.xticks])
     if spec.xrange is not None:
         grid[-1, 0].set_xlim(spec.xrange)
     figure.suptitle(spec.title, fontsize=11, x=0.01, ha="left", color=theme.INK)

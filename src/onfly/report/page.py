@@ -24,6 +24,7 @@ from onfly.report.figures_calibration import (
 )
 from onfly.report.figures_labels import energy_errors, force_errors, labels_over_time
 from onfly.report.figures_md import doubt, md_history
+from onfly.report.figures_ranking import FEW, error_bar_quality, likelihood_by_error
 from onfly.report.figures_training import chain_history, drift
 from onfly.report.matplotlib_backend import draw_png, save_png
 from onfly.report.plotly_backend import draw_plotly
@@ -91,6 +92,7 @@ def _sections(data: RunData) -> list[dict[str, Any]]:
                 reliability(data, history),
                 lambda_posterior(data, history),
                 z_score_history(data, history),
+                likelihood_by_error(data, history),
             ],
             "Nothing to judge the error bars by yet.",
         ),
@@ -113,7 +115,15 @@ def _sections(data: RunData) -> list[dict[str, Any]]:
         missing = [] if shown else [empty]
         if key == "trust" and shown and not audits:
             missing = ["No audit was made yet, so the accuracy is not proven."]
-        sections.append({"key": key, "title": title, "figures": shown, "missing": missing})
+        if key == "trust" and 0 < len(history.labels) < FEW:
+            missing.append(
+                f"Only {len(history.labels)} errors are known: too few to say whether the error "
+                "bars tell good predictions from bad ones."
+            )
+        section = {"key": key, "title": title, "figures": shown, "missing": missing}
+        if key == "trust" and len(history.labels) >= FEW:
+            section["quality"] = tables.quality_rows(error_bar_quality(data, history))
+        sections.append(section)
     return sections
 
 
@@ -179,6 +189,7 @@ def _page(
         corrections=tables.correction_rows(data.labels),
         labels=tables.label_rows(data),
         problems=data.problems,
+        few=FEW,
         refresh=refresh,
         # "</" must not end the script element early
         figures_json=json.dumps(drawn, separators=(",", ":")).replace("</", "<\\/"),

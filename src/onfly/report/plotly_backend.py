@@ -201,6 +201,13 @@ def draw_plotly(spec: Figure) -> go.Figure:
     figure.update_xaxes(title={"text": spec.xlabel, "standoff": 8}, row=n, col=1)
     if spec.integer_x:
         figure.update_xaxes(dtick=integer_step(spec), tick0=0)
+    if spec.xticks is not None:
+        figure.update_xaxes(
+            tickvals=[x for x, _ in spec.xticks],
+            ticktext=[text.replace("\n", "<br>") for _, text in spec.xticks],
+            row=n,
+            col=1,
+        )
     figure.update_layout(
         **LAYOUT,
         height=spec.height,

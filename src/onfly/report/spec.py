@@ -118,6 +118,8 @@ class Figure:
         Whether it takes the full width of the page.
     integer_x
         Whether only whole numbers make sense on the x axis.
+    xticks
+        Places on the x axis and their texts, instead of numbers.
     """
 
     key: str
@@ -129,3 +131,4 @@ class Figure:
     xrange: tuple[float, float] | None = None
     wide: bool = True
     integer_x: bool = False
+    xticks: Sequence[tuple[float, str]] | None = None

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.report import theme
 from onfly.report.data import RunData, find_setting
+from onfly.report.figures_ranking import ErrorBarQuality
 from onfly.report.verdict import energy_text, percent
 from onfly.schemas.label import LabelDoc
 
@@ -25,7 +26,7 @@ __all__ = [
     "formula_html",
     "label_rows",
 ]
-__all__ += ["number", "settings_text", "stage_rows", "tiles"]
+__all__ += ["number", "quality_rows", "settings_text", "stage_rows", "tiles"]
 
 NONE = "–"  # the cell of a value that is not there
 
@@ -230,6 +231,29 @@ def _action(action: Any) -> str:
         else:
             words.append(f"{verb} {what}")
     return f"{target}: {', '.join(words)}" if target else ", ".join(words)
+
+
+def quality_rows(groups: Sequence[ErrorBarQuality]) -> list[dict[str, str]]:
+    """One row for each group of labels; an area that is not given comes with the reason."""
+
+    def area(value: float | None, beyond: int, n: int) -> str:
+        return f"{value:.2f}" if value is not None else f"{NONE} ({beyond} of {n} above)"
+
+    def likelihood(value: float | None) -> str:
+        return f"{value:.2f}" if value is not None else NONE
+
+    return [
+        {
+            "name": group.name,
+            "n": str(group.n),
+            "rmse": number(group.rmse, 3, 1000),
+            "auc": area(group.auc, group.n_beyond, group.n),
+            "auc_half": area(group.auc_half, group.n_beyond_half, group.n),
+            "likelihood": likelihood(group.log_likelihood),
+            "constant": likelihood(group.log_likelihood_constant),
+        }
+        for group in groups
+    ]
 
 
 def label_rows(data: RunData) -> list[dict[str, Any]]:
