@@ -18,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from onfly.potentials import Potential, load_foundation
+from onfly.testing.models import random_mace
 
 NEEDS = {
     "toy": "torch",
@@ -27,42 +28,6 @@ NEEDS = {
     "nequip": "nequip",
 }
 MARKS = {"sevennet": pytest.mark.nequip, "nequip": pytest.mark.nequip}
-
-
-def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
-    """Write a MACE model with random weights, small enough to be built in a second."""
-    from onfly.potentials.mace_loading import import_mace
-    from onfly.potentials.precision import default_dtype
-
-    modules = import_mace()
-    from e3nn import o3
-
-    torch.manual_seed(0)
-    with default_dtype(dtype):
-        model = modules.ScaleShiftMACE(
-            r_max=4.5,
-            num_bessel=6,
-            num_polynomial_cutoff=5,
-            max_ell=2,
-            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=modules.interaction_classes[
-                "RealAgnosticResidualInteractionBlock"
-            ],
-            num_interactions=2,
-            num_elements=5,
-            hidden_irreps=o3.Irreps("8x0e + 8x1o"),
-            MLP_irreps=o3.Irreps("16x0e"),
-            gate=torch.nn.functional.silu,
-            atomic_energies=np.array([-1.0, -5.0, -4.0, -2.0, -3.0]),
-            avg_num_neighbors=8.0,
-            atomic_numbers=[1, 6, 8, 11, 17],
-            correlation=3,
-            atomic_inter_scale=0.8,
-            atomic_inter_shift=0.1,
-            radial_MLP=[16, 16],
-        )
-    torch.save(model, path)
-    return path
 
 
 @pytest.fixture(scope="session")

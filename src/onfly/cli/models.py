@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,23 @@ DETAILS = (
     *("coverage_interval", "interventions", "audits", "drift", "calibration", "cpu_seconds"),
     *("seed", "versions"),
 )
+
+
+class ExportFormat(StrEnum):
+    """What `onfly models export` writes."""
+
+    ONFLY = "onfly"
+    MACE = "mace"
+    LAMMPS = "lammps"
+
+
+class Precision(StrEnum):
+    """Of exported files."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
@@ -166,21 +184,77 @@ def export(
     labels: Annotated[
         bool, typer.Option(help="Also its labels, as labels.extxyz: a training set.")
     ] = True,
+    file_format: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="onfly: for load_calculator; mace: for mace's ASE calculator; lammps: for LAMMPS. "
+            "The last two only of models fine-tuned from MACE.",
+        ),
+    ] = ExportFormat.ONFLY,
+    member: Annotated[
+        list[int] | None,
+        typer.Option(help="mace, lammps: only this member, from 0; may be given several times."),
+    ] = None,
+    dtype: Annotated[
+        Precision | None, typer.Option(help="mace, lammps: default is the foundation model's.")
+    ] = None,
+    foundation: Annotated[
+        str | None, typer.Option(help="mace, lammps: where the foundation model is here.")
+    ] = None,
 ) -> None:
-    """Write a model as a folder that load_calculator(path=FOLDER) reads on any machine."""
+    """Write a model as a folder that load_calculator(path=FOLDER) reads, or as MACE files."""
     from onfly.artifacts import ArtifactError
     from onfly.library.export import export_model
 
+    plain = file_format is ExportFormat.ONFLY
+    if plain and (member or dtype or foundation):
+        raise fail("--member, --dtype and --foundation need --format mace or --format lammps")
     library = _library(True)
     doc = _get(library, model_id)
     try:
         library.fetch_weights(model_id)
-        target = export_model(doc, library.artifact_store, folder)
-    except ArtifactError as error:
+        if plain:
+            target = export_model(doc, library.artifact_store, folder)
+            typer.echo(str(target / "model.json"))
+        else:
+            _export_mace(library, doc, folder, file_format, member, dtype, foundation)
+    except (ArtifactError, ImportError, OSError, ValueError) as error:
         raise fail(error) from None
-    typer.echo(str(target / "model.json"))
     if labels:
-        _write_labels(library, {"run_id": doc.run_id}, target / "labels.extxyz")
+        _write_labels(library, {"run_id": doc.run_id}, folder.absolute() / "labels.extxyz")
+
+
+def _export_mace(
+    library: Any,
+    doc: Any,
+    folder: Path,
+    file_format: ExportFormat,
+    members: list[int] | None,
+    dtype: Precision | None,
+    foundation: str | None,
+) -> None:
+    import torch
+
+    from onfly.library.mace_export import export_mace
+
+    paths = export_mace(
+        doc,
+        library.artifact_store,
+        folder,
+        file_format=file_format.value,  # type: ignore[arg-type]
+        members=members or None,
+        dtype=None if dtype is None else getattr(torch, dtype.value),
+        foundation_model=foundation,
+    )
+    for path in paths:
+        typer.echo(str(path))
+    symbols = " ".join(sorted(map(str, doc.elements or [])))
+    typer.echo(
+        f"Elements: {symbols}. Energies are on the scale of the labels for {doc.formula_pretty} in "
+        "cells of any size; for other compositions their zero means nothing.",
+        err=True,
+    )
 
 
 @app.command("export-labels")

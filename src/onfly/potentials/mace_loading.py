@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["checkpoint_path", "import_mace", "read_checkpoint", "scatter_sum"]
+__all__ = ["checkpoint_path", "environment_kept", "import_mace", "read_checkpoint", "scatter_sum"]
 
 _log = logging.getLogger(__name__)
 UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -26,7 +26,7 @@ PREFIXES = ("mace-mpa-", "mace-mp-", "mace-off-")
 
 
 @contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
+def environment_kept() -> Iterator[None]:
     """Undo mace's switching off of torch's protection against unpickling."""
     before = os.environ.get(UNSAFE_SWITCH)
     try:
@@ -68,7 +68,7 @@ def import_mace() -> Any:
     ImportError
         If mace is not installed.
     """
-    with _environment_kept():
+    with environment_kept():
         try:
             import mace.modules as modules
         except ModuleNotFoundError as error:
@@ -103,7 +103,7 @@ def checkpoint_path(name: str) -> Path:
             raise FileNotFoundError(f"no MACE model file at {path}")
         return path
     import_mace()
-    with _environment_kept(), contextlib.redirect_stdout(io.StringIO()) as said:
+    with environment_kept(), contextlib.redirect_stdout(io.StringIO()) as said:
         from mace.calculators import foundations_models as foundations
 
         size = name.removeprefix(prefix)

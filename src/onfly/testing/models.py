@@ -24,7 +24,7 @@ from onfly.schemas import (
     structure_hash,
 )
 
-__all__ = ["crystal", "toy_label", "toy_model", "toy_run", "water"]
+__all__ = ["crystal", "random_mace", "toy_label", "toy_model", "toy_run", "water"]
 
 N_MEMBERS = 3
 
@@ -40,11 +40,47 @@ def water() -> Molecule:
     return Molecule(["O", "H", "H"], [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]])
 
 
+def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
+    """Write a MACE model of H, C, O, Na and Cl with random weights, made in a second."""
+    from onfly.potentials.mace_loading import import_mace
+    from onfly.potentials.precision import default_dtype
+
+    modules = import_mace()
+    from e3nn import o3
+
+    torch.manual_seed(0)
+    with default_dtype(dtype):
+        model = modules.ScaleShiftMACE(
+            r_max=4.5,
+            num_bessel=6,
+            num_polynomial_cutoff=5,
+            max_ell=2,
+            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+            interaction_cls_first=modules.interaction_classes[
+                "RealAgnosticResidualInteractionBlock"
+            ],
+            num_interactions=2,
+            num_elements=5,
+            hidden_irreps=o3.Irreps("8x0e + 8x1o"),
+            MLP_irreps=o3.Irreps("16x0e"),
+            gate=torch.nn.functional.silu,
+            atomic_energies=np.array([-1.0, -5.0, -4.0, -2.0, -3.0]),
+            avg_num_neighbors=8.0,
+            atomic_numbers=[1, 6, 8, 11, 17],
+            correlation=3,
+            atomic_inter_scale=0.8,
+            atomic_inter_shift=0.1,
+            radial_MLP=[16, 16],
+        )
+    torch.save(model, path)
+    return path
+
+
 def toy_ensemble(
-    workspace: RunWorkspace, structure: Structure | Molecule, seed: int
+    workspace: RunWorkspace, structure: Structure | Molecule, seed: int, foundation: str = "toy"
 ) -> EnsembleDoc:
-    """Write an ensemble of the toy potential, scattered around its pretrained weights."""
-    potential = load_foundation("toy", sorted({str(site.specie) for site in structure}))
+    """Write an ensemble of a small potential, scattered around its pretrained weights."""
+    potential = load_foundation(foundation, sorted({str(site.specie) for site in structure}))
     posterior = posterior_from_dict({"kind": "sghmc", "n_members": N_MEMBERS})
     generator = torch.Generator().manual_seed(seed)
     members = tuple(
@@ -65,19 +101,20 @@ def toy_model(
     model_id: str = "m1",
     structure: Structure | Molecule | None = None,
     seed: int = 0,
+    foundation: str = "toy",
     **fields: Any,
 ) -> FineTunedModelDoc:
     """Return a published model; its weights are in the document and in files under ``root``."""
     structure = structure or crystal()
     workspace = RunWorkspace(root, f"run-{model_id}")
-    ensemble = toy_ensemble(workspace, structure, seed)
+    ensemble = toy_ensemble(workspace, structure, seed, foundation)
     content = {
         "model_id": model_id,
         "run_id": workspace.run_id,
         "state": "ready",
         "stop_reason": "all stages are done",
         "structure": structure,
-        "foundation_model": "toy",
+        "foundation_model": foundation,
         "labeller": "emt",
         "level_of_theory": "PBE",
         "threshold_ev": 0.1,
