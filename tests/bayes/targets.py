@@ -180,8 +180,8 @@ def die() -> None:
 class LinearRowsTarget:
     """Labels whose features are given, for the closed formula of the last layer."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows, self.n_data = rows, len(rows)
+    def __init__(self, rows: Tensor, residual: float = 0.0) -> None:
+        self.rows, self.n_data, self.residual = rows, len(rows), residual
         self.scales = LikelihoodScales(0.3)
 
     def summed_features(self, params: Params) -> Tensor:
@@ -190,13 +190,45 @@ class LinearRowsTarget:
     def feature_slopes(self, params, index, directions):
         raise AssertionError("no force rows were asked for")
 
+    def residual_rms(self, params):
+        return self.residual, 0.0
+
     def n_atoms(self, index: int) -> int:
         return 1
 
 
-def linear_rows_target(n: int) -> LinearRowsTarget:
+def linear_rows_target(n: int, residual: float = 0.0) -> LinearRowsTarget:
     generator = torch.Generator().manual_seed(21)
-    return LinearRowsTarget(torch.randn(n, 5, generator=generator, dtype=torch.float64))
+    return LinearRowsTarget(torch.randn(n, 5, generator=generator, dtype=torch.float64), residual)
+
+
+class LinearForcesTarget:
+    """Force errors drawn from the very Gaussian that the last layer claims, times a factor.
+
+    Each label has one atom, its slopes are given vectors per Cartesian direction, and the error of
+    its forces is the slope of a random linear function of the features with covariance
+    scale² (L Lᵀ)⁻¹.
+    """
+
+    scales = LikelihoodScales(0.3)
+
+    def __init__(self, n: int, factor: Tensor, scale: float) -> None:
+        generator = torch.Generator().manual_seed(3)
+        size = len(factor)
+        self.n_data = n
+        self.slopes = torch.randn(n, 3, size, generator=generator, dtype=torch.float64)
+        noise = torch.randn(n, size, 1, generator=generator, dtype=torch.float64)
+        weights = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
+        self.errors = scale * (self.slopes @ weights).squeeze(-1)
+
+    def feature_slopes(self, params, index, directions):
+        return torch.as_tensor(directions[:, 0]) @ self.slopes[index]
+
+    def force_errors(self, params, index):
+        return self.errors[index][None]
+
+    def n_atoms(self, index: int) -> int:
+        return 1
 
 
 def cycle(target, prior_std=0.5, n_steps=1500, step_size=1e-2, seed=0, **options):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from targets import PairPotential, argon, linear_rows_target, pair_target
 
-from onfly.bayes import ChainPool, LastLayerPosterior, posterior_from_dict
+from onfly.bayes import ChainPool, LastLayerPosterior, PosteriorState, posterior_from_dict
+from onfly.bayes.force_scale import add, force_ratio, start
 
 KEY = ("test", "last layer")
 FAST = LastLayerPosterior(n_steps=100, step_size=1e-2)
@@ -42,12 +43,14 @@ def updated(initial):
     return update(FAST, initial, 4)[0]
 
 
-def test_variance_is_that_of_bayesian_linear_regression():
+@pytest.mark.parametrize("residual", [0.0, 0.1, 2.0])
+def test_variance_is_that_of_bayesian_linear_regression(residual):
     """On rows that are exactly linear: ridge and noise as in the closed formula."""
-    target = linear_rows_target(12)
+    target = linear_rows_target(12, residual)
     posterior = LastLayerPosterior(n_steps=1, force_rows=0, ridge=0.01, scale=2.0)
     factor = posterior._factor(target, {}, KEY)
-    rows = target.rows / target.scales.energy_std
+    # the noise is σ_E, or what the fit leaves if that is more
+    rows = target.rows / max(residual, target.scales.energy_std)
     gram = rows.T @ rows
     ridge = 0.01 * gram.diagonal().mean()
     covariance = torch.linalg.inv(gram + ridge * torch.eye(5))
@@ -59,8 +62,6 @@ def test_variance_is_that_of_bayesian_linear_regression():
 
 
 def initial_state(factor):
-    from onfly.bayes import PosteriorState
-
     return PosteriorState("last_layer", ({},), {"factor": factor[None]})
 
 
@@ -85,8 +86,10 @@ def test_unlike_configurations_are_less_certain(updated):
     seen = moments(FAST, updated, [argon(s) for s in range(4)])[1]
     unlike = moments(FAST, updated, [argon(50, n=9), argon(51, n=12)])[1]
     assert unlike.min() > 2 * seen.max()
-    # a labelled configuration is at most as uncertain as its label
-    assert seen.max() < 0.01**2
+    # a labelled configuration is at most as uncertain as its label, or as what the fit left of it
+    target = pair_target(4)
+    residual, _ = target.residual_rms(updated.members[0])
+    assert seen.max() < max(target.scales.energy_std, residual) ** 2
 
 
 def test_force_rows_narrow_it(initial):
@@ -128,10 +131,44 @@ def test_before_the_first_update_the_spread_means_nothing(initial):
     assert float(variance) == 0.0
 
 
+def later_update(posterior, state, n_labels, n_new):
+    factory = functools.partial(pair_target, n_labels)
+    return posterior.update(state, factory, seed_key=KEY, generation=2, n_new=n_new)[0]
+
+
+def test_scale_follows_the_errors_before_they_are_learned(updated):
+    """The scale is what the old weights said of the new forces, whatever the chains then learn."""
+    target = pair_target(6)
+    ratios = [
+        force_ratio(target, updated.members, updated.extra["factor"], index, KEY)
+        for index in (4, 5)
+    ]
+    expected = add(add(start(1.0), ratios[0], 10), ratios[1], 10)
+    state = later_update(FAST, updated, 6, 2)
+    assert torch.equal(updated.extra["scale"], start(1.0))
+    assert torch.equal(state.extra["scale"], expected)
+    unscaled = PosteriorState("last_layer", state.members, {"factor": state.extra["factor"]})
+    unseen = [argon(100 + s) for s in range(3)]
+    variance, plain = (moments(FAST, s, unseen)[1] for s in (state, unscaled))
+    assert torch.allclose(variance, expected[0] * plain)
+
+
+def test_fixed_scale(updated):
+    fixed = LastLayerPosterior(n_steps=20, step_size=1e-2, scale=3.0, scale_memory=0)
+    state = update(fixed, fixed.initial(PairPotential(), KEY), 4)[0]
+    assert torch.equal(later_update(fixed, state, 6, 2).extra["scale"], start(3.0))
+
+
 def test_settings():
     assert posterior_from_dict(FAST.to_dict()) == FAST
     assert FAST.needs_features
-    for bad in ({"n_members": 0}, {"ridge": 0.0}, {"scale": float("nan")}, {"force_rows": -1}):
+    for bad in (
+        {"n_members": 0},
+        {"ridge": 0.0},
+        {"scale": float("nan")},
+        {"force_rows": -1},
+        {"scale_memory": -1},
+    ):
         with pytest.raises(ValueError):
             LastLayerPosterior(**bad)
     with pytest.raises(ValueError, match="features"):

@@ -116,3 +116,17 @@ def test_labels_that_are_broken_are_refused():
 def test_fingerprint_depends_on_the_labels():
     assert pair_target(3).fingerprint() == pair_target(3).fingerprint()
     assert pair_target(3).fingerprint() != pair_target(3, noise_seed=1).fingerprint()
+
+
+def test_errors_of_labels(params):
+    target = pair_target(3)
+    energy, force = [], []
+    for i in range(3):
+        batch, labels = target.batch([i])
+        found = target.potential.evaluate(params, batch)
+        energy.append(float(found.energy - labels.energy))
+        force.append((found.forces - labels.forces).numpy())
+        assert torch.allclose(target.force_errors(params, i), torch.tensor(force[-1]))
+    energy_rms, force_rms = target.residual_rms(params, chunk=2)
+    assert energy_rms == pytest.approx(np.sqrt(np.mean(np.square(energy))))
+    assert force_rms == pytest.approx(np.sqrt(np.mean(np.square(np.concatenate(force)))))

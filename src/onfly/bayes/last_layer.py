@@ -1,10 +1,13 @@
-"""A cheap posterior: one fitted model, and a closed-form Gaussian over its last layer.
+"""A cheap posterior: one fitted model, and a Gaussian over its last layer in closed form.
 
 The chain runs without noise, so that it ends near the maximum of the posterior. Around it the total
 energy is taken as linear in the invariant node features, summed over the atoms, f: with the rows of
-all labels (energies over σ_E, slopes along random directions over σ_F) in R, the variance of the
-energy of a new configuration is s² fᵀ (RᵀR + ς I)⁻¹ f. Its ranking of errors is its virtue; the
-scale is left to the calibration.
+all labels (energies over their noise, slopes along random directions over that of the forces) in R,
+the variance of the energy of a new configuration is s² fᵀ (RᵀR + ς I)⁻¹ f.
+
+Two things keep it honest, because the model is not linear and a short chain does not fit to the
+noise of DFT: the noise is never taken smaller than the residuals of the labels that were learned,
+and s follows the errors of labels before they are learned (`onfly.bayes.force_scale`).
 """
 
 from __future__ import annotations
@@ -12,38 +15,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from onfly.bayes import ensemble
+from onfly.bayes import ensemble, force_scale
 from onfly.bayes.chain_task import ChainSettings, from_bytes, single_thread
-from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.force_scale import FeatureTarget, solve
 from onfly.bayes.parallel import ChainPool, Progress, TargetFactory, run_chains
 from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo
 from onfly.bayes.sghmc_posterior import chain_tasks, update_info
 from onfly.potentials import Params
-from onfly.seeds import numpy_stream
 
-__all__ = ["FeatureTarget", "LastLayerPosterior"]
-
-
-class FeatureTarget(Protocol):
-    """What this posterior needs of a target besides the `Target` protocol."""
-
-    n_data: int
-    scales: LikelihoodScales
-
-    def summed_features(self, params: Params) -> Tensor:
-        """Return the summed features of each label, shape (N, F)."""
-
-    def feature_slopes(self, params: Params, index: int, directions: np.ndarray) -> Tensor:
-        """Return their slopes along directions, shape (K, F)."""
-
-    def n_atoms(self, index: int) -> int:
-        """Return the number of atoms of a label."""
+__all__ = ["LastLayerPosterior"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         Random directions per label along which slopes enter; 0 takes energies only. Their weight
         is that of all 3 n_atoms force components.
     scale
-        s, the factor on the standard deviation.
+        s, the factor on the standard deviation; where it is fitted, its value before the first
+        error is seen.
+    scale_memory
+        Number of labels after which s forgets: it is fitted to the errors of about that many of
+        the newest labels before they were learned. 0 keeps `scale`.
     """
 
     n_steps: int = 500
@@ -71,15 +60,15 @@ class LastLayerPosterior(ChainSettings, Posterior):
     ridge: float = 1e-4
     force_rows: int = 8
     scale: float = 1.0
+    scale_memory: int = 10
 
     kind: ClassVar[str] = "last_layer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_members < 1 or self.force_rows < 0:
-            raise ValueError(
-                f"need n_members >= 1 and force_rows >= 0, got {self.n_members}, {self.force_rows}"
-            )
+        for name, least in (("n_members", 1), ("force_rows", 0), ("scale_memory", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)!r}")
         for name in ("ridge", "scale"):
             value = getattr(self, name)
             if not math.isfinite(value) or value <= 0.0:
@@ -111,9 +100,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         tasks = chain_tasks(
             self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
-        target = target_factory()
+        target: FeatureTarget = target_factory()  # type: ignore[assignment]
+        with single_thread():
+            fitted = self._fit_scale(state, target, seed_key, n_new)
         results = run_chains(
-            target_factory if pool is not None or n_workers > 1 else lambda: target,
+            target_factory if pool is not None or n_workers > 1 else lambda: target,  # type: ignore[arg-type, return-value]
             tasks,
             n_workers=n_workers,
             pool=pool,
@@ -124,21 +115,36 @@ class LastLayerPosterior(ChainSettings, Posterior):
             for result, member in zip(results, state.members, strict=True)
         )
         with single_thread():
-            factors = torch.stack([self._factor(target, member, seed_key) for member in members])  # type: ignore[arg-type]
-        return PosteriorState(self.kind, members, {"factor": factors}), update_info(results)
+            factors = torch.stack([self._factor(target, member, seed_key) for member in members])
+        extra = {"factor": factors, "scale": fitted}
+        return PosteriorState(self.kind, members, extra), update_info(results)
+
+    def _fit_scale(
+        self, state: PosteriorState, target: FeatureTarget, seed_key: tuple[str | int, ...], n: int
+    ) -> Tensor:
+        """Let s² see the errors of the newest n labels, by the posterior that has not seen them."""
+        fitted = state.extra.get("scale", force_scale.start(self.scale))
+        if "factor" not in state.extra or not self.scale_memory:
+            return fitted
+        for index in range(target.n_data - n, target.n_data):
+            ratio = force_scale.force_ratio(
+                target, state.members, state.extra["factor"], index, seed_key
+            )
+            fitted = force_scale.add(fitted, ratio, self.scale_memory)
+        return fitted
 
     def _factor(
         self, target: FeatureTarget, params: Params, seed_key: tuple[str | int, ...]
     ) -> Tensor:
         """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64."""
-        rows = target.summed_features(params) / target.scales.energy_std
+        energy_rms, force_rms = target.residual_rms(params)
+        rows = target.summed_features(params) / max(target.scales.energy_std, energy_rms)
         gram = rows.T @ rows
+        noise = max(target.scales.force_std_base, force_rms)
         for i in range(target.n_data if self.force_rows else 0):
-            shape = (self.force_rows, target.n_atoms(i), 3)
-            directions = numpy_stream(*seed_key, "directions", i).normal(size=shape)
-            directions /= np.linalg.norm(directions, axis=(1, 2), keepdims=True)
+            directions = force_scale.directions(target, i, self.force_rows, seed_key)
             slopes = target.feature_slopes(params, i, directions)
-            weight = 3.0 * shape[1] / shape[0] / target.scales.force_std_base**2
+            weight = 3.0 * target.n_atoms(i) / self.force_rows / noise**2
             gram += weight * slopes.T @ slopes
         size = len(gram)
         gram += self.ridge * gram.diagonal().mean() * torch.eye(size).to(gram)
@@ -161,7 +167,6 @@ class LastLayerPosterior(ChainSettings, Posterior):
             return mean, variance
         if features is None:
             raise ValueError("the last-layer posterior needs the summed node features")
-        factor = state.extra["factor"].to(features.device)
-        solved = torch.linalg.solve_triangular(factor, features.double().mT, upper=False)
-        own = self.scale**2 * solved.square().sum(-2)
-        return mean, variance + own.mean(0)
+        own = solve(state.extra["factor"], features).mean(0)
+        square = state.extra["scale"][0] if "scale" in state.extra else self.scale**2
+        return mean, variance + square * own

@@ -207,6 +207,29 @@ class PotentialTarget:
         """Return the number of atoms of a label."""
         return len(self._forces[index])
 
+    def _errors(self, params: Params, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return errors of energies, shape (B,), and of forces, shape (N, 3), in float64."""
+        batch, labels = self.batch(indices)
+        found = self.potential.evaluate(without_head(params), batch, forces=True)
+        assert found.forces is not None
+        forces = (found.forces.double() - labels.forces.double()).detach()
+        return (found.energy.double() - labels.energy).detach(), forces
+
+    def force_errors(self, params: Params, index: int) -> Tensor:
+        """Return predicted minus labelled forces of a label, eV/Å, shape (n_atoms, 3), float64."""
+        return self._errors(params, [index])[1]
+
+    def residual_rms(self, params: Params, chunk: int = 16) -> tuple[float, float]:
+        """Return the RMS errors of energies, eV, and force components, eV/Å, of all labels."""
+        parts = [
+            self._errors(params, range(self.n_data)[i : i + chunk])
+            for i in range(0, self.n_data, chunk)
+        ]
+        energy, force = (
+            torch.cat(list(found)).square().mean().sqrt() for found in zip(*parts, strict=True)
+        )
+        return float(energy), float(force)
+
     def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
         batch = self.potential.collate(graphs)
         prediction = self.potential.evaluate(without_head(params), batch, forces=False)
