@@ -2,13 +2,14 @@
 
     python benchmarks/posteriors.py --foundation MACE_SPICE.model --data ethanol_b3lyp.extxyz
     python benchmarks/posteriors.py --foundation chgnet-0.3.0 --data silicon.extxyz \
-        --system silicon --threshold 5 --settings ll sghmc-100
+        --system silicon --periodic --n-atoms 64 --threshold 5 --settings map-50 sghmc-50
 
-Random labels of the file are learned in one update from the foundation, the first one sets the
-energy offset, and unseen configurations of the file are predicted. Each set of chains is judged
-several times: by the disagreement of its members, by the closed-form Gaussian over the last layer
-(with its own scale and with ten times that), and by both. Subsets of the members cost their share
-of the CPU.
+Random labels of the file arrive in portions, each learned in one update that goes on from the one
+before, as in a run; the first label sets the energy offset. After the last portion unseen
+configurations of the file are predicted. Each set of chains is judged several times: by the
+disagreement of its members, by the Gaussian over the last layer (with the scale fitted to forces
+before they are learned, and with scale 1), and by both. Subsets of the members cost their share of
+the CPU of all updates.
 
 The baseline is a constant standard deviation on the same errors (the best that a posterior without
 any ranking could do); the floor of z is 1. Finished chains are kept under ``--folder``, so an
@@ -43,19 +44,27 @@ from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL
 
 KCAL = EV_PER_KCAL_MOL
-SCALES = (1, 10)  # factors s on the std of the Gaussian over the last layer
 NOISY = {"burn_in": 0.2, "ramp": 0.05}
 
 # Chains of each setting; what is not given is as in the paper.
 SETTINGS: dict[str, dict] = {
-    "map-100": {"n_members": 4, "n_steps": 100},
-    "map-200": {"n_members": 4, "n_steps": 200},
+    "map-50": {"n_members": 2, "n_steps": 50},
+    "map-100": {"n_members": 2, "n_steps": 100},
+    "map-200": {"n_members": 2, "n_steps": 200},
     "map-500": {"n_members": 2, "n_steps": 500},
+    "map-adaptive": {"n_members": 2, "n_steps": 1000, "min_steps": 100},
+    "map-sigma-0.1": {"n_members": 1, "n_steps": 200, "prior_std": 0.1},
+    "map-sigma-0.02": {"n_members": 1, "n_steps": 200, "prior_std": 0.02},
+    "map-step-3e-4": {"n_members": 1, "n_steps": 200, "step_size": 3e-4},
+    "map-step-3e-3": {"n_members": 1, "n_steps": 200, "step_size": 3e-3},
+    "map-rows-2": {"n_members": 1, "n_steps": 200, "force_rows": 2},
+    "map-energies": {"n_members": 1, "n_steps": 200, "force_rows": 0},
+    "sghmc-50": {"n_members": 4, "n_steps": 50, **NOISY},
     "sghmc-100": {"n_members": 8, "n_steps": 100, **NOISY},
     "sghmc-200": {"n_members": 4, "n_steps": 200, **NOISY},
-    "sghmc-400": {"n_members": 2, "n_steps": 400, **NOISY},
-    "sghmc-1000": {"n_members": 2, "n_steps": 1000, **NOISY},
-    "adaptive": {"n_members": 4, "n_steps": 400, "min_steps": 50, **NOISY},
+    "sghmc-400": {"n_members": 4, "n_steps": 400, **NOISY},
+    "sghmc-1000": {"n_members": 4, "n_steps": 1000, **NOISY},
+    "adaptive": {"n_members": 4, "n_steps": 1000, "min_steps": 50, **NOISY},
     "burn-in-0.5": {"n_members": 4, "n_steps": 200, **NOISY, "burn_in": 0.5},
     "sigma-0.1": {"n_members": 4, "n_steps": 200, "prior_std": 0.1, **NOISY},
     "sigma-1": {"n_members": 4, "n_steps": 200, "prior_std": 1.0, **NOISY},
@@ -83,19 +92,26 @@ class Study:
     def __init__(self, args, seed: int) -> None:
         frames = configurations(args.data, args.n_atoms, args.periodic)
         order = numpy_stream("posteriors", args.system, seed).permutation(len(frames))
-        train = [frames[i] for i in order[: args.labels]]
-        self.test = [frames[i] for i in order[args.labels :][: args.n_test]]
+        self.sizes = sorted(args.sizes)
+        self.train = train = [frames[i] for i in order[: self.sizes[-1]]]
+        self.test = [frames[i] for i in order[self.sizes[-1] :][: args.n_test]]
         self.elements = tuple(sorted(set(train[0][0].get_chemical_symbols())))
         self.potential = load_foundation(args.foundation, elements=self.elements)
         self.threshold = args.threshold * KCAL
         self.scales = LikelihoodScales(energy_std=0.1 * self.threshold)
         self.key = ("posteriors", args.system, seed)
-        self.n_labels, self.folder, self.workers = args.labels, args.folder, args.workers
+        self.foundation, self.folder, self.workers = args.foundation, args.folder, args.workers
         weights = self.potential.parameters()
         self.offset = float(self.energies([weights], train[:1])[0][0, 0]) - train[0][1]
-        self.factory = partial(
+        self.labels = np.array([f[1] for f in self.test])
+        self.forces = np.concatenate([f[2] for f in self.test])
+
+    def factory(self, size: int):
+        """Return what makes the target of the first labels, in any process."""
+        train = self.train[:size]
+        return partial(
             potential_target,
-            args.foundation,
+            self.foundation,
             [f[0] for f in train],
             [f[1] + self.offset for f in train],
             [f[2] for f in train],
@@ -103,8 +119,6 @@ class Study:
             self.scales,
             elements=self.elements,
         )
-        self.labels = np.array([f[1] for f in self.test])
-        self.forces = np.concatenate([f[2] for f in self.test])
 
     def energies(self, members, frames):
         """Return energies (M, B), summed features (M, B, F) and mean forces (N, 3)."""
@@ -125,54 +139,55 @@ class Study:
 
     def run(self, name: str):
         """Run the chains of a setting, and yield a row for each judge and number of members."""
-        settings = SETTINGS[name]
-        posterior = LastLayerPosterior(**settings)
-        state, info = posterior.update(
-            posterior.initial(self.potential, self.key),
-            self.factory,
-            seed_key=self.key,
-            generation=1,
-            n_new=self.n_labels,
-            n_workers=self.workers,
-            cache_dir=self.folder / f"{'-'.join(map(str, self.key))}-{name}",
-        )
+        posterior = LastLayerPosterior(**SETTINGS[name])
+        folder = self.folder / f"{'-'.join(map(str, self.key))}-{name}"
+        state, traces = posterior.initial(self.potential, self.key), []
+        chains = gaussian = 0.0
+        seen = 0
+        for generation, size in enumerate(self.sizes, 1):
+            start = time.process_time()
+            state, info = posterior.update(
+                state,
+                self.factory(size),
+                seed_key=self.key,
+                generation=generation,
+                n_new=size - seen,
+                n_workers=self.workers,
+                cache_dir=folder,
+            )
+            # of this process: with workers, or chains from the cache, all but the chains
+            here = time.process_time() - start
+            inside = info.cpu_seconds if self.workers == 1 and not info.n_reused else 0.0
+            gaussian += here - inside
+            chains += info.cpu_seconds
+            traces, seen = list(info.traces), size
         weights = [{k: v for k, v in m.items() if "head." not in k} for m in state.members]
         energies, features, forces = self.energies(weights, self.test)
-        steps = [trace["step"][-1] + 1 for trace in info.traces]
-        factor = state.extra["factor"]
-        gaussian_cpu = self._gaussian_cpu(posterior, state)
-        n = len(weights)
+        n, factor, fitted = len(weights), state.extra["factor"], state.extra["scale"]
         for k in [k for k in (1, 2, 4, 8) if k <= n]:
-            part = PosteriorState("last_layer", state.members[:k], {"factor": factor[:k]})
+            members = state.members[:k]
+            part = PosteriorState("last_layer", members, {"factor": factor[:k], "scale": fitted})
             mean, total = posterior.energy_moments(part, energies[:k], features[:k])
             _, spread = posterior.energy_moments(
-                PosteriorState("last_layer", part.members), energies[:k]
+                PosteriorState("last_layer", members), energies[:k]
             )
-            judges = {"members": spread} if k > 1 else {}
-            for scale in SCALES:
-                suffix = "" if scale == 1 else f" x{scale}"
-                judges[f"gaussian{suffix}"] = scale**2 * (total - spread)
-                if k > 1:
-                    judges[f"both{suffix}"] = spread + scale**2 * (total - spread)
+            own = total - spread
+            judges = {"gaussian": own, "gaussian, s=1": own / fitted[0]}
+            if k > 1:
+                judges |= {"members": spread, "both": total}
             errors = mean.numpy() - self.offset - self.labels
             for judge, variance in judges.items():
                 std = np.sqrt(variance.clamp_min(0).numpy() + self.scales.energy_std**2)
-                cpu = info.cpu_seconds * k / n
                 yield {
                     "setting": name,
                     "judge": judge,
                     "members": k,
-                    "steps": int(np.median(steps)),
-                    "cpu_s": cpu + (0.0 if judge == "members" else gaussian_cpu * k),
+                    "steps": int(np.median([trace["step"][-1] + 1 for trace in traces])),
+                    "cpu_s": (chains + (0.0 if judge == "members" else gaussian)) * k / n,
+                    "scale": None if judge == "members" else float(fitted[0]) ** 0.5,
                     **self.figures(errors, std),
                     "force_rmse": rmse((forces - self.forces).ravel()) / KCAL if k == n else None,
                 }
-
-    def _gaussian_cpu(self, posterior, state) -> float:
-        target = self.factory()
-        start = time.process_time()
-        posterior._factor(target, state.members[0], self.key)
-        return time.process_time() - start
 
     def figures(self, errors, std):
         """Return the figures of one posterior; energies in kcal/mol."""
@@ -231,9 +246,9 @@ def plot(report: Report, path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
     marks = {
         "members": ("o", "#1f6fb4"),
-        "gaussian": ("s", "#e8b07a"),
-        "gaussian x10": ("s", "#d2691e"),
-        "both x10": ("^", "#3a8a3a"),
+        "gaussian, s=1": ("s", "#e8b07a"),
+        "gaussian": ("s", "#d2691e"),
+        "both": ("^", "#3a8a3a"),
     }
     for axis, (quantity, label) in zip(
         axes,
@@ -254,9 +269,11 @@ def plot(report: Report, path: Path) -> None:
                 s=22,
                 label=judge,
             )
-        axis.set_xlabel("CPU s of the update")
+        axis.set_xlabel("CPU s of all updates")
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
+    for axis in axes:
+        axis.set_xscale("log")
     axes[1].axhline(1.0, color="black", lw=0.8)
     axes[0].axhline(0.5, color="black", lw=0.8)
     axes[2].axhline(0.95, color="black", lw=0.8)
@@ -273,7 +290,7 @@ def main() -> None:
     parser.add_argument("--system", default="ethanol", help="names the random streams")
     parser.add_argument("--periodic", action="store_true")
     parser.add_argument("--n-atoms", type=int, help="only configurations of this size")
-    parser.add_argument("--labels", type=int, default=10)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 7, 10])
     parser.add_argument("--n-test", type=int, default=150)
     parser.add_argument("--threshold", type=float, default=1.0, help="K in kcal/mol")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
@@ -287,7 +304,7 @@ def main() -> None:
     if args.data is None and args.rows is None:
         parser.error("give --data FILE, or --rows FILES of earlier runs")
     if args.quick:
-        args.settings, args.labels, args.n_test = ["map-100"], 2, 30
+        args.settings, args.sizes, args.n_test = ["map-100"], [1, 2], 30
         SETTINGS["map-100"] = {"n_members": 2, "n_steps": 20}
     report = Report("posteriors", {k: str(v) for k, v in vars(args).items()})
     for file in args.rows or []:
