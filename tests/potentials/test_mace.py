@@ -11,6 +11,7 @@ import torch
 
 from onfly.potentials import load_foundation
 from onfly.potentials.mace_loading import UNSAFE_SWITCH, checkpoint_path
+from onfly.testing.models import random_mace
 
 pytest.importorskip("mace", exc_type=ImportError)
 
@@ -35,6 +36,29 @@ def test_equals_the_package(full, mace_file, system, request):
         np.testing.assert_allclose(result.stress[0], atoms.get_stress(voigt=False), atol=1e-10)
     descriptors = atoms.calc.get_descriptors(atoms, invariants_only=True)
     np.testing.assert_allclose(result.features, descriptors, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("block", "options"),
+    [
+        ("RealAgnosticInteractionBlock", {"distance_transform": "Agnesi"}),
+        ("RealAgnosticDensityResidualInteractionBlock", {"pair_repulsion": True}),
+        ("RealAgnosticDensityInteractionBlock", {"distance_transform": "Soft"}),
+    ],
+)
+def test_other_blocks_equal_the_package(tmp_path, crystal, block, options):
+    """Blocks of the later foundation models, which need each pair's rows at both of its ends."""
+    from mace.calculators import MACECalculator
+
+    path = random_mace(tmp_path / "other.model", block=block, **options)
+    own = load_foundation(path)
+    crystal.calc = MACECalculator(
+        models=[torch.load(path, weights_only=False)], device="cpu", default_dtype="float64"
+    )
+    result = own.evaluate(own.parameters(), own.collate([own.graph(crystal)]), stress=True)
+    assert result.energy.item() == pytest.approx(crystal.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(result.forces, crystal.get_forces(), atol=1e-9)
+    np.testing.assert_allclose(result.stress[0], crystal.get_stress(voigt=False), atol=1e-10)
 
 
 def test_pruning_is_exact(full, mace_file, crystal):

@@ -130,11 +130,8 @@ class CHGNetPotential(EdgePotential):
 
         An angle is an ordered pair of different bonds that leave the same atom.
         """
-        own = np.arange(len(pairs.center))
-        representative = np.minimum(own, pairs.reverse)
-        first = np.flatnonzero(representative == own)
-        bond = np.searchsorted(first, representative)
-        length = np.linalg.norm(pairs.vectors[representative], axis=1)
+        bond, first = pairs.undirected()
+        length = np.linalg.norm(pairs.vectors[first], axis=1)[bond]
         short = np.flatnonzero(length < BOND_CUTOFF)  # sorted by centre, as all pairs are
         atom = pairs.center[short]
         begin = np.searchsorted(atom, atom, side="left")

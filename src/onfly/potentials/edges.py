@@ -44,6 +44,11 @@ class EdgeGraph:
         Further index tensors of the family, by name.
     candidates
         Where the pairs were selected from.
+    rank
+        How many pairs of the same centre come before each pair, shape (E,), for families with a
+        table of neighbours.
+    degree
+        Largest number of pairs with the same centre.
     """
 
     species: Tensor
@@ -53,11 +58,17 @@ class EdgeGraph:
     volume: float
     index: Index = field(default_factory=dict)
     candidates: Candidates | None = None
+    rank: Tensor | None = None
+    degree: int = 0
 
 
 @dataclass(frozen=True)
 class EdgeBatch:
-    """Joined graphs: as `EdgeGraph`, with `owner` the configuration of each pair, shape (E,)."""
+    """Joined graphs: as `EdgeGraph`, with `owner` the configuration of each pair, shape (E,).
+
+    `slots` is the table of neighbours of families that use one: the pairs of each atom, shape
+    (N, D), with E in empty places; otherwise None.
+    """
 
     species: Tensor
     center: Tensor
@@ -65,6 +76,7 @@ class EdgeBatch:
     vectors: Tensor
     owner: Tensor
     index: Index
+    slots: Tensor | None = None
 
 
 def derivatives(
@@ -115,6 +127,7 @@ class EdgePotential(Potential):
     # Further index tensors by name -> what they count ("atom", "edge", or a kind of the family's
     # own, which it adds to `counts`).
     index_kinds: Mapping[str, str] = MappingProxyType({})
+    has_table: bool = False  # `site_energies` uses `EdgeBatch.slots`
     can_stack: bool = True  # `site_energies` can be mapped over stacked parameters
 
     @abstractmethod
@@ -164,6 +177,7 @@ class EdgePotential(Potential):
     def _assemble(self, atoms: Atoms, candidates: Candidates) -> EdgeGraph:
         pairs = select_pairs(candidates, atoms, self.cutoff)
         index = {name: self._long(array) for name, array in self.indices(pairs).items()}
+        rank = pairs.rank() if self.has_table else None
         return EdgeGraph(
             species=self._long(self._species(atoms)),
             center=self._long(pairs.center),
@@ -172,6 +186,8 @@ class EdgePotential(Potential):
             volume=float(atoms.get_volume()) if atoms.pbc.all() else float("nan"),
             index=index,
             candidates=candidates,
+            rank=None if rank is None else self._long(rank),
+            degree=0 if rank is None else int(rank.max(initial=-1)) + 1,
         )
 
     def _long(self, array: np.ndarray) -> Tensor:
@@ -207,13 +223,23 @@ class EdgePotential(Potential):
             return torch.cat([t + s.get(kind, 0) for t, s in zip(tensors, shifts, strict=True)])
 
         which = torch.arange(len(graphs), device=self.device)
+        species = torch.cat([g.species for g in graphs])
+        center = join("atom", [g.center for g in graphs])
+        slots = None
+        if self.has_table:
+            degree = max(g.degree for g in graphs)  # known on the host: no synchronisation
+            rank = join("", [g.rank for g in graphs if g.rank is not None])
+            slots = torch.full_like(species, len(center)).repeat_interleave(degree)
+            slots[center * degree + rank] = torch.arange(len(center), device=self.device)
+            slots = slots.view(len(species), degree)
         data = EdgeBatch(
-            species=torch.cat([g.species for g in graphs]),
-            center=join("atom", [g.center for g in graphs]),
+            species=species,
+            center=center,
             neighbor=join("atom", [g.neighbor for g in graphs]),
             vectors=torch.cat([g.vectors for g in graphs]),
             owner=torch.repeat_interleave(which, n_edges),
             index={k: join(v, [g.index[k] for g in graphs]) for k, v in self.index_kinds.items()},
+            slots=slots,
         )
         return Batch(n_atoms, torch.repeat_interleave(which, n_atoms), volume, data)
 

@@ -5,18 +5,22 @@ Model files are pickled modules: name only files that you trust (see `mace_loadi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
-from onfly.potentials.edges import EdgeBatch, EdgePotential
+from onfly.potentials.edges import EdgeBatch, EdgeGraph, EdgePotential
 from onfly.potentials.mace_contraction import with_monomials
+from onfly.potentials.mace_convolution import Neighbors, with_convolutions
 from onfly.potentials.mace_energy import MACEEnergy
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
 from onfly.potentials.mace_pruning import known_elements, prune_elements
+from onfly.potentials.neighbors import Pairs
 
 __all__ = ["MACEPotential", "load", "matches"]
 
@@ -63,6 +67,8 @@ class MACEPotential(EdgePotential):
     """
 
     family = "mace"
+    has_table = True
+    index_kinds: Mapping[str, str] = MappingProxyType({"pair": "edge", "bond": "bond"})
     defaults = Defaults(0.5, 1e-3, 1.5, 10.0, "paper, for MACE-MP-0 medium")
 
     def __init__(
@@ -81,7 +87,7 @@ class MACEPotential(EdgePotential):
         if elements is not None and set(elements) != set(known_elements(model)):
             model, self._scale = prune_elements(model, elements)
         self.elements = known_elements(model)
-        energy = MACEEnergy(with_monomials(model)).to(device, self.dtype)
+        energy = MACEEnergy(with_convolutions(with_monomials(model))).to(device, self.dtype)
         self._energy = energy.eval().requires_grad_(False)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.r_max)
@@ -100,14 +106,36 @@ class MACEPotential(EdgePotential):
         """Return the factors on σ_TL of the tensors that pruning rescaled."""
         return dict(self._scale)
 
+    def counts(self, graph: EdgeGraph) -> dict[str, int]:
+        """Count atoms, pairs and undirected pairs."""
+        return {**super().counts(graph), "bond": len(graph.index["pair"])}
+
+    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
+        """Number the undirected pairs."""
+        bond, pair = pairs.undirected()
+        return {"pair": pair, "bond": bond}
+
     def site_energies(
         self, params: Params, vectors: Tensor, data: EdgeBatch
     ) -> tuple[Tensor, Tensor]:
         """Evaluate `MACEEnergy` with the given parameters."""
         onehot = torch.nn.functional.one_hot(data.species, len(self.elements)).to(self.dtype)
         named = {f"model.{name}": tensor for name, tensor in params.items()}
+        center, neighbor, slots = data.center, data.neighbor, data.slots
+        assert slots is not None
+        if self._energy.undirected:
+            pair, bond = data.index["pair"], data.index["bond"]
+        else:
+            pair = bond = torch.arange(len(center), device=center.device)
+        zero = center.new_zeros(1)  # stands for the pair that is not there
+        table = Neighbors(
+            sender=neighbor.index_select(0, pair),
+            receiver=center.index_select(0, pair),
+            atom=torch.cat([neighbor, zero])[slots],
+            row=torch.cat([bond, zero])[slots],
+        )
         return torch.func.functional_call(
-            self._energy, named, (vectors, onehot, data.center, data.neighbor)
+            self._energy, named, (vectors, onehot, pair, slots, table)
         )
 
     def site_reference(self, data: EdgeBatch) -> Tensor:

@@ -12,7 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onfly.potentials.mace_convolution import Neighbors
+
 __all__ = ["MACEEnergy"]
+
+UNDIRECTED = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
 
 
 class MACEEnergy(nn.Module):
@@ -41,6 +45,10 @@ class MACEEnergy(nn.Module):
             for i in (product.linear.irreps_out for product in model.products)
         ]
         self.n_features = sum(s.stop - s.start for slices in self._scalars for s in slices)
+        # Rows of the radial functions for undirected pairs, where a block needs nothing else.
+        self.undirected = not hasattr(model, "pair_repulsion") and all(
+            type(block).__name__ in UNDIRECTED for block in model.interactions
+        )
 
     def reference(self) -> Tensor:
         """Return the energies of the isolated atoms in eV, one for each element."""
@@ -61,7 +69,7 @@ class MACEEnergy(nn.Module):
         return tuple(names)
 
     def forward(
-        self, vectors: Tensor, onehot: Tensor, center: Tensor, neighbor: Tensor
+        self, vectors: Tensor, onehot: Tensor, rows: Tensor, slots: Tensor, table: Neighbors
     ) -> tuple[Tensor, Tensor]:
         """Evaluate the blocks.
 
@@ -71,8 +79,12 @@ class MACEEnergy(nn.Module):
             From centre to neighbour in Å, shape (E, 3).
         onehot
             Elements of the atoms, shape (N, number of elements).
-        center, neighbor
-            Atom indices, shape (E,).
+        rows
+            The pair that stands for each row of the radial functions, shape (R,).
+        slots
+            The pair in each slot of the table, E in those that are empty, shape (N, D).
+        table
+            Neighbours of the atoms.
 
         Returns
         -------
@@ -81,10 +93,13 @@ class MACEEnergy(nn.Module):
             interaction (the paper: the first and last 128 of MACE-MP-0 medium's 640).
         """
         model = self.model
-        edge_index = torch.stack([center, neighbor])
-        lengths = vectors.square().sum(-1, keepdim=True).sqrt()
+        edge_index: Any = table
+        lengths = vectors.index_select(0, rows).square().sum(-1, keepdim=True).sqrt()
         node_feats = model.node_embedding(onehot)
-        edge_attrs = model.spherical_harmonics(vectors)
+        harmonics = model.spherical_harmonics(-vectors)  # from the sender, the neighbour
+        empty = harmonics.new_zeros(1, harmonics.shape[1])
+        edge_attrs = torch.cat([harmonics, empty]).index_select(0, slots.flatten())
+        edge_attrs = edge_attrs.unflatten(0, slots.shape)
         edge_feats = model.radial_embedding(lengths, onehot, edge_index, model.atomic_numbers)
         edge_feats, cutoff = edge_feats if isinstance(edge_feats, tuple) else (edge_feats, None)
         heads = torch.full_like(onehot[:, 0], self.head, dtype=torch.int64)

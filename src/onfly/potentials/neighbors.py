@@ -78,6 +78,18 @@ class Pairs:
     reverse: np.ndarray
     vectors: np.ndarray
 
+    def undirected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the undirected pair of each pair, (E,), and one pair of each of them, (E / 2,)."""
+        own = np.arange(len(self.center))
+        representative = np.minimum(own, self.reverse)
+        first = np.flatnonzero(representative == own)
+        return np.searchsorted(first, representative), first
+
+    def rank(self) -> np.ndarray:
+        """Return how many pairs of the same centre come before each pair, shape (E,)."""
+        # Sorted by centre, as all lists here are.
+        return np.arange(len(self.center)) - np.searchsorted(self.center, self.center)
+
 
 def find_candidates(atoms: Atoms, cutoff: float, skin: float = 0.0) -> Candidates:
     """Search all pairs closer than cutoff + skin (Å).

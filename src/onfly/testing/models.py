@@ -40,8 +40,16 @@ def water() -> Molecule:
     return Molecule(["O", "H", "H"], [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]])
 
 
-def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
-    """Write a MACE model of H, C, O, Na and Cl with random weights, made in a second."""
+def random_mace(
+    path: Path,
+    dtype: torch.dtype = torch.float64,
+    block: str = "RealAgnosticResidualInteractionBlock",
+    **options: object,
+) -> Path:
+    """Write a MACE model of H, C, O, Na and Cl with random weights, made in a second.
+
+    `block` is the kind of its interactions, `options` are further ones of mace's own.
+    """
     from onfly.potentials.mace_loading import import_mace
     from onfly.potentials.precision import default_dtype
 
@@ -55,10 +63,8 @@ def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
             num_bessel=6,
             num_polynomial_cutoff=5,
             max_ell=2,
-            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=modules.interaction_classes[
-                "RealAgnosticResidualInteractionBlock"
-            ],
+            interaction_cls=modules.interaction_classes[block],
+            interaction_cls_first=modules.interaction_classes[block],
             num_interactions=2,
             num_elements=5,
             hidden_irreps=o3.Irreps("8x0e + 8x1o"),
@@ -71,6 +77,7 @@ def random_mace(path: Path, dtype: torch.dtype = torch.float64) -> Path:
             atomic_inter_scale=0.8,
             atomic_inter_shift=0.1,
             radial_MLP=[16, 16],
+            **options,
         )
     torch.save(model, path)
     return path
