@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ase.units
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -93,28 +92,6 @@ def document(structure, **fields):
         "dir_name": "/d",
         "output": output | fields.pop("output", {}),
     } | (fields)
-
-
-def test_cp2k_units(copper):
-    forces, stress = np.arange(12.0).reshape(4, 3), np.diag([1.0, 2.0, 3.0])
-    raw = document(
-        copper, cp2k_objects=None, output={"forces": forces.tolist(), "stress": stress.tolist()}
-    )
-    label = extract_label(raw)
-    np.testing.assert_allclose(label.forces, forces * 27.211386245 / 0.529177210, rtol=1e-6)
-    np.testing.assert_allclose(label.stress, -stress / 160.2176634, rtol=1e-6)
-    raw["calcs_reversed"] = [{"output_file_paths": {"stress": "cp2k-1.stress"}}]
-    np.testing.assert_allclose(extract_label(raw).stress, -stress * 1e-4 / 160.2176634, rtol=1e-6)
-
-
-def test_abinit_and_aims_units(copper):
-    forces, stress = np.ones((4, 3)), np.diag([1.0, 2.0, 3.0])
-    output = {"forces": forces.tolist(), "stress": stress.tolist()}
-    label = extract_label(document(copper, abinit_objects=None, output=output))
-    np.testing.assert_allclose(label.stress, stress * ase.units.GPa)
-    np.testing.assert_allclose(label.forces, forces)
-    label = extract_label(document(copper, aims_objects=None, output=output))
-    np.testing.assert_allclose(label.stress, stress)
 
 
 def vasp_document(structure, steps=12, **step):

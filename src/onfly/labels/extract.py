@@ -4,9 +4,9 @@
 | --- | --- | --- | --- |
 | VASP | eV; ionic step holds e_fr_energy, e_wo_entrp, e_0_energy | eV/Å | kbar, + compressed |
 | ASE, force field | eV | eV/Å | kbar, + compressed |
-| CP2K | eV | Ha/Bohr | GPa (bar from a stress file), + compressed |
+| CP2K | eV | Ha/Bohr | GPa or bar (see `cp2k_units`), + compressed |
 | Abinit | eV | eV/Å | GPa, + tension |
-| FHI-aims | eV | eV/Å | eV/Å³, + tension |
+| FHI-aims | eV | eV/Å | kbar, + tension |
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from pymatgen.core import Molecule, Structure
 
 from onfly.labels.corrections import corrections_of
+from onfly.labels.cp2k_units import stress_scale
 from onfly.labels.documents import Code, code_of, decode_structure, pick, plain
 from onfly.labels.errors import LabelError
 from onfly.labels.input_hash import hash_settings, settings_of
@@ -93,9 +94,7 @@ def _cp2k(document: Any, energy_key: str) -> _Raw:
         forces = np.asarray(forces, dtype=float) * ase.units.Hartree / ase.units.Bohr
     stress = pick(document, "output", "stress")
     if stress is not None:
-        files = pick(document, "calcs_reversed", 0, "output_file_paths", default={})
-        in_bar = any("stress" in str(name).lower() for name in dict(files).values())
-        scale = 1e-4 if in_bar else 1.0
+        scale = stress_scale(document, pick(document, "dir_name"))
         stress = stress_from_task(np.asarray(stress, dtype=float) * scale, "GPa", -1)
     energy = pick(document, "output", "energy")
     return _Raw(_output_structure(document), energy, "energy", forces, stress)
@@ -111,6 +110,8 @@ def _abinit(document: Any, energy_key: str) -> _Raw:
 
 def _aims(document: Any, energy_key: str) -> _Raw:
     stress = pick(document, "output", "stress")
+    if stress is not None:
+        stress = stress_from_task(stress, "kbar", 1)
     forces, energy = pick(document, "output", "forces"), pick(document, "output", "energy")
     return _Raw(_output_structure(document), energy, "energy", forces, stress)
 
@@ -149,6 +150,15 @@ def _require_converged(document: Any, code: Code, directory: str | None) -> None
                 f"the SCF did not converge in {limit} steps",
                 directory,
                 "raise NELM or choose a more robust ALGO (see onfly.labels.careful)",
+            )
+    if code == "aims":
+        # the state is "successful" as soon as there are results
+        limit = pick(document, "input", "parameters", "sc_iter_limit")
+        structure = decode_structure(pick(document, "output", "structure"))
+        used = pick(structure, "properties", "n_scf_iter")
+        if limit and used and used >= int(limit):
+            raise LabelError(
+                f"the SCF did not converge in {limit} steps", directory, "raise sc_iter_limit"
             )
 
 

@@ -121,7 +121,8 @@ def _cp2k(document: Any) -> dict[str, Any]:
 
 def _abinit(document: Any) -> dict[str, Any]:
     source = pick(document, "input", "abinit_input", default={})
-    source = source if isinstance(source, Mapping) else source.as_dict()
+    # an AbinitInput is itself a mapping, of its variables
+    source = source.as_dict() if hasattr(source, "as_dict") else source
     variables = {k: v for k, v in source.get("abi_args", ()) if k not in ABINIT_GEOMETRY}
     pseudos = [pick(p, "basename") or pick(p, "filename") for p in source.get("pseudos", ())]
     return {"variables": variables, "pseudos": pseudos, "xc": pick(document, "input", "xc")}
