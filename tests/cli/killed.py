@@ -1,10 +1,22 @@
-"""Run the command and really kill this process at a given moment: ``killed.py MOMENT ARGS...``."""
+"""Run the command and really kill this process at a given moment."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+
+# imported once by the process that the tests fork from; the rest comes with these
+PRELOAD = [
+    "onfly.cli.run",
+    "onfly.flows.finetune",
+    "onfly.jobs.publish",
+    "onfly.bayes.chain_task",
+    "onfly.labels.ase",
+    "onfly.potentials.toy",
+    "onfly.report.page",
+    "ase.calculators.emt",
+]
 
 
 def die(*args, **kwargs):
@@ -55,9 +67,16 @@ def arm(moment):
     assert update  # imported so that its names are bound before the patches
 
 
-if __name__ == "__main__":
-    arm(sys.argv[1])
+def run(moment, arguments, home, environment):
+    """Be the process of a command, from its working directory to its output."""
+    output = os.open(home / "output.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(home)
+    os.environ.clear()
+    os.environ.update(environment)
+    arm(moment)
     from onfly.cli import main
 
-    sys.argv = ["onfly", *sys.argv[2:]]
+    sys.argv = ["onfly", *arguments]
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-KILLED = Path(__file__).parent / "killed.py"
+from tests.cli import killed
+
+# forked from one process that has imported torch and the rest: a new interpreter for each of the
+# thirty commands would spend most of its time on imports
+FORKED = multiprocessing.get_context("forkserver")
 CONFIG = """\
 structure: POSCAR
 foundation_model: toy
@@ -28,22 +33,24 @@ mode: MODE
 """
 
 
-def command(home, moment, *args):
-    environment = {
+def environment(home):
+    return {
         **{k: v for k, v in os.environ.items() if not k.startswith("ONFLY_")},
         "ONFLY_ARTIFACT_DIR": str(home / "artifacts"),
         "ONFLY_STORE_DIR": str(home / "store"),
         "HOME": str(home),
         "OMP_NUM_THREADS": "1",
     }
-    return subprocess.run(
-        [sys.executable, str(KILLED), moment, *args],
-        env=environment,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+
+
+def command(home, moment, *args):
+    """Run a command that is killed at a moment; return its exit code and what it wrote."""
+    FORKED.set_forkserver_preload(killed.PRELOAD)
+    process = FORKED.Process(target=killed.run, args=(moment, args, home, environment(home)))
+    process.start()
+    process.join(400)
+    assert process.exitcode is not None, "the command hangs"
+    return process.exitcode, (home / "output.txt").read_text()
 
 
 def prepare(home, mode):
@@ -80,7 +87,15 @@ def numbers(home):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     home = prepare(tmp_path_factory.mktemp("kill") / "whole", "resident")
-    done = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
+    # as a user does it
+    done = subprocess.run(
+        [Path(sys.executable).parent / "onfly", "run", "run.yaml", "--run-id", "r", "--quiet"],
+        env=environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr
     return numbers(home)
 
@@ -91,11 +106,11 @@ MOMENTS = ["md", "label", "label-written", "update", "update-done", "publish", "
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "resident")
-    killed = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, output = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert code == -signal.SIGKILL, output
     before = len(list((home / "artifacts/runs/r/labels").glob("*.json")))
-    resumed = command(home, "never", "resume", "r", "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
+    code, output = command(home, "never", "resume", "r", "--quiet")
+    assert code == 0, output
     assert numbers(home) == undisturbed
     assert len(undisturbed["labels"]) >= before > 0
 
@@ -103,16 +118,16 @@ def test_killed_and_resumed(moment, undisturbed, tmp_path):
 @pytest.mark.parametrize("moment", ["md", "update-done"])
 def test_killed_and_resumed_in_chained_mode(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "chained")
-    killed = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed = command(home, "never", "resume", "r", "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
+    code, output = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert code == -signal.SIGKILL, output
+    code, output = command(home, "never", "resume", "r", "--quiet")
+    assert code == 0, output
     assert numbers(home) == undisturbed
 
 
 def test_a_run_is_not_started_twice(tmp_path):
     home = prepare(tmp_path / "home", "resident")
     command(home, "md", "run", "run.yaml", "--run-id", "r", "--quiet")
-    again = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert again.returncode == 1
-    assert "onfly resume r" in again.stderr
+    code, output = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert code == 1
+    assert "onfly resume r" in output
