@@ -6,6 +6,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 NEQUIP := .venv-nequip
 REMOTE := .venv-remote
+EQUIFORMER := .venv-equiformer
 DOCS := .venv-docs
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
@@ -20,7 +21,7 @@ demo: $(VENV)/.ready
 test: test-main test-nequip test-remote test-docs
 
 test-main: $(VENV)/.ready-test
-	$(VENV)/bin/python $(PYTEST) tests -m "not slow and not nequip and not remote and not dft"
+	$(VENV)/bin/python $(PYTEST) tests -m "not slow and not nequip and not equiformer and not remote and not dft"
 
 # The e3nn pins of mace-torch and of the nequip family exclude each other.
 test-nequip: $(NEQUIP)/.ready
@@ -29,6 +30,10 @@ test-nequip: $(NEQUIP)/.ready
 # jobflow-remote pins an old pymongo.
 test-remote: $(REMOTE)/.ready
 	$(REMOTE)/bin/python $(PYTEST) tests -m "remote and not slow"
+
+# fairchem-core 1.x pins old torch and numpy. Not part of `make test`: the environment takes 2 GB.
+test-equiformer: $(EQUIFORMER)/.ready
+	$(EQUIFORMER)/bin/python -m pytest tests/potentials -m "equiformer and not slow"
 
 test-slow: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest tests -m "slow and not nequip and not remote"
@@ -68,6 +73,13 @@ $(NEQUIP)/.ready: pyproject.toml
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/python -m pip install -q "$(TORCH)"
 	$(NEQUIP)/bin/python -m pip install -q -e ".[nequip,test]"
+	touch $@
+
+$(EQUIFORMER)/.ready: pyproject.toml
+	test -x $(EQUIFORMER)/bin/python || $(PYTHON) -m venv $(EQUIFORMER)
+	$(EQUIFORMER)/bin/python -m pip install -q "$(TORCH)"
+	$(EQUIFORMER)/bin/python -m pip install -q -e ".[equiformer,test]"
+	$(EQUIFORMER)/bin/python -m pip install -q --no-deps fairchem-core==1.10.0
 	touch $@
 
 $(REMOTE)/.ready: pyproject.toml

@@ -26,8 +26,13 @@ NEEDS = {
     "mace": "mace",
     "sevennet": "sevenn",
     "nequip": "nequip",
+    "equiformer_v2": "fairchem",
 }
-MARKS = {"sevennet": pytest.mark.nequip, "nequip": pytest.mark.nequip}
+MARKS = {
+    "sevennet": pytest.mark.nequip,
+    "nequip": pytest.mark.nequip,
+    "equiformer_v2": pytest.mark.equiformer,
+}
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +127,60 @@ def nequip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_nequip(tmp_path_factory.mktemp("nequip"))
 
 
+# Kinds of modules, cutoff, neighbours and grid as in the model published for OC20, but small.
+EQUIFORMER = {
+    "use_pbc": True,
+    "regress_forces": True,
+    "max_neighbors": 20,
+    "max_radius": 12.0,
+    "max_num_elements": 90,
+    "num_layers": 2,
+    "sphere_channels": 8,
+    "attn_hidden_channels": 8,
+    "num_heads": 2,
+    "attn_alpha_channels": 4,
+    "attn_value_channels": 4,
+    "ffn_hidden_channels": 8,
+    "norm_type": "layer_norm_sh",
+    "lmax_list": [3],
+    "mmax_list": [2],
+    "grid_resolution": 18,
+    "edge_channels": 8,
+    "attn_activation": "silu",
+    "ffn_activation": "silu",
+    "use_grid_mlp": True,
+    "alpha_drop": 0.1,
+    "drop_path_rate": 0.1,
+    "weight_init": "uniform",
+}
+
+
+def random_equiformer(path: Path, **settings: object) -> Path:
+    """Write a checkpoint with random weights in the form of those for OC20."""
+    from onfly.potentials.equiformer_loading import import_classes
+
+    import_classes()
+    from fairchem.core.models.equiformer_v2 import EquiformerV2
+
+    torch.manual_seed(0)
+    attributes = {**EQUIFORMER, **settings}
+    model = EquiformerV2(**attributes)
+    checkpoint = {
+        "config": {"model": "equiformer_v2", "model_attributes": attributes},
+        "state_dict": {f"module.module.{key}": t for key, t in model.state_dict().items()},
+        # Larger than for OC20, because random weights give small forces.
+        "normalizers": {"target": {"mean": -0.75, "std": 50.0}},
+    }
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def equiformer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("fairchem")
+    return random_equiformer(tmp_path_factory.mktemp("equiformer") / "random.pt")
+
+
 @pytest.fixture(scope="session")
 def load(request: pytest.FixtureRequest):
     """Return a function that loads a family once."""
@@ -135,6 +194,8 @@ def load(request: pytest.FixtureRequest):
             name = str(request.getfixturevalue("mace_file"))
         elif family == "nequip":
             name = str(request.getfixturevalue("nequip_file"))
+        elif family == "equiformer_v2":
+            name = str(request.getfixturevalue("equiformer_file"))
         else:
             name = names[family]
         return load_foundation(name, dtype=torch.float64)

@@ -13,6 +13,10 @@ from safetensors.torch import load_file, save_file
 from onfly.potentials import Params, Potential, Prediction
 
 STEP = 1e-4
+# Random weights on the narrow radial functions of EquiformerV2 (0.04 Å) make a rough energy.
+STEPS = {"equiformer_v2": 1e-5}
+# EquiformerV2 evaluates functions on the sphere on a grid, which is turned with no configuration.
+ROTATION = {"equiformer_v2": 1e-6}
 
 
 def predict(potential: Potential, atoms: Atoms, params: Params | None = None, **what) -> Prediction:
@@ -40,10 +44,11 @@ def test_forces_are_minus_the_derivative_of_the_energy(potential, system, reques
     atoms = request.getfixturevalue(system)
     forces = predict(potential, atoms).forces.numpy()
     direction = np.random.default_rng(0).normal(size=forces.shape)
+    step = STEPS.get(potential.family, STEP)
     plus, minus = atoms.copy(), atoms.copy()
-    plus.positions += STEP * direction
-    minus.positions -= STEP * direction
-    slope = (energy(potential, plus) - energy(potential, minus)) / (2 * STEP)
+    plus.positions += step * direction
+    minus.positions -= step * direction
+    slope = (energy(potential, plus) - energy(potential, minus)) / (2 * step)
     assert slope == pytest.approx(-(forces * direction).sum(), rel=1e-5, abs=1e-6)
     assert forces.sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-8)
 
@@ -53,9 +58,10 @@ def test_stress_is_the_derivative_by_strain_over_volume(potential, crystal):
     stress = predict(potential, crystal, stress=True).stress[0].numpy()
     strain = np.random.default_rng(1).normal(size=(3, 3))
     strain = 0.5 * (strain + strain.T)
-    plus = energy(potential, strained(crystal, STEP * strain))
-    minus = energy(potential, strained(crystal, -STEP * strain))
-    slope = (plus - minus) / (2 * STEP) / crystal.get_volume()
+    step = STEPS.get(potential.family, STEP)
+    plus = energy(potential, strained(crystal, step * strain))
+    minus = energy(potential, strained(crystal, -step * strain))
+    slope = (plus - minus) / (2 * step) / crystal.get_volume()
     assert slope == pytest.approx((stress * strain).sum(), rel=1e-5, abs=1e-8)
 
 
@@ -93,8 +99,9 @@ def test_rotation(potential, system, request):
     other = predict(potential, turned, stress=stress)
     matrix = torch.as_tensor(rotation)
     torch.testing.assert_close(other.energy, one.energy)
-    torch.testing.assert_close(other.forces, one.forces @ matrix, atol=1e-7, rtol=1e-6)
-    torch.testing.assert_close(other.features, one.features, atol=1e-7, rtol=1e-6)
+    atol = ROTATION.get(potential.family, 1e-7)
+    torch.testing.assert_close(other.forces, one.forces @ matrix, atol=atol, rtol=1e-6)
+    torch.testing.assert_close(other.features, one.features, atol=atol, rtol=1e-6)
     if stress:
         expected = matrix.T @ one.stress[0] @ matrix
         torch.testing.assert_close(other.stress[0], expected, atol=1e-8, rtol=1e-6)

@@ -31,6 +31,7 @@ def test_path_of_no_family_is_an_error(name):
         ("toy", "toy"),
         ("toy-12", "toy"),
         ("/a/b/c.nequip.zip", "nequip"),
+        ("/a/b/eq2_31M.pt", "equiformer_v2"),
     ],
 )
 def test_each_name_belongs_to_one_family(name, family):

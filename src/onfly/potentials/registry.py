@@ -19,6 +19,7 @@ FAMILIES: dict[str, str] = {
     "chgnet": "onfly.potentials.chgnet",
     "sevennet": "onfly.potentials.sevennet",
     "nequip": "onfly.potentials.nequip",
+    "equiformer_v2": "onfly.potentials.equiformer",
     "toy": "onfly.potentials.toy",
     "mace": "onfly.potentials.mace",
 }
