@@ -69,9 +69,8 @@ def arm(moment):
 
 def run(moment, arguments, home, environment):
     """Be the process of a command, from its working directory to its output."""
-    output = os.open(home / "output.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(home / name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), descriptor)
     os.chdir(home)
     os.environ.clear()
     os.environ.update(environment)

@@ -44,13 +44,14 @@ def environment(home):
 
 
 def command(home, moment, *args):
-    """Run a command that is killed at a moment; return its exit code and what it wrote."""
+    """Run a command that is killed at a moment."""
     FORKED.set_forkserver_preload(killed.PRELOAD)
     process = FORKED.Process(target=killed.run, args=(moment, args, home, environment(home)))
     process.start()
     process.join(400)
     assert process.exitcode is not None, "the command hangs"
-    return process.exitcode, (home / "output.txt").read_text()
+    written = [(home / name).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(args, process.exitcode, *written)
 
 
 def prepare(home, mode):
@@ -106,11 +107,11 @@ MOMENTS = ["md", "label", "label-written", "update", "update-done", "publish", "
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "resident")
-    code, output = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert code == -signal.SIGKILL, output
+    first = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert first.returncode == -signal.SIGKILL, first.stderr
     before = len(list((home / "artifacts/runs/r/labels").glob("*.json")))
-    code, output = command(home, "never", "resume", "r", "--quiet")
-    assert code == 0, output
+    resumed = command(home, "never", "resume", "r", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
     assert numbers(home) == undisturbed
     assert len(undisturbed["labels"]) >= before > 0
 
@@ -118,16 +119,16 @@ def test_killed_and_resumed(moment, undisturbed, tmp_path):
 @pytest.mark.parametrize("moment", ["md", "update-done"])
 def test_killed_and_resumed_in_chained_mode(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "chained")
-    code, output = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert code == -signal.SIGKILL, output
-    code, output = command(home, "never", "resume", "r", "--quiet")
-    assert code == 0, output
+    first = command(home, moment, "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    resumed = command(home, "never", "resume", "r", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
     assert numbers(home) == undisturbed
 
 
 def test_a_run_is_not_started_twice(tmp_path):
     home = prepare(tmp_path / "home", "resident")
     command(home, "md", "run", "run.yaml", "--run-id", "r", "--quiet")
-    code, output = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
-    assert code == 1
-    assert "onfly resume r" in output
+    again = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
+    assert again.returncode == 1
+    assert "onfly resume r" in again.stderr
