@@ -43,8 +43,8 @@ lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff format --check src tests benchmarks
 	$(VENV)/bin/mypy
 
-# Strict: a page, link or anchor that does not exist is an error, as is a name without docstring
-# page. Sources are read, not imported, so neither torch nor onfly is installed for it.
+# Strict: a page, link, anchor or documented name that does not exist is an error. Sources are read,
+# not imported, so neither torch nor onfly is installed for it.
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
