@@ -18,6 +18,7 @@ from onfly.potentials.edges import EdgeBatch, EdgeGraph, EdgePotential
 from onfly.potentials.mace_contraction import with_monomials
 from onfly.potentials.mace_convolution import Neighbors, with_convolutions
 from onfly.potentials.mace_energy import MACEEnergy
+from onfly.potentials.mace_linear import with_direct_maps
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
 from onfly.potentials.mace_pruning import known_elements, prune_elements
 from onfly.potentials.neighbors import Pairs
@@ -87,7 +88,9 @@ class MACEPotential(EdgePotential):
         if elements is not None and set(elements) != set(known_elements(model)):
             model, self._scale = prune_elements(model, elements)
         self.elements = known_elements(model)
-        energy = MACEEnergy(with_convolutions(with_monomials(model))).to(device, self.dtype)
+        energy = MACEEnergy(with_direct_maps(with_convolutions(with_monomials(model)))).to(
+            device, self.dtype
+        )
         self._energy = energy.eval().requires_grad_(False)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.r_max)

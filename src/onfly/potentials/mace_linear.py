@@ -1,0 +1,257 @@
+"""e3nn's linear maps, spherical harmonics and MACE's cutoff with as few operations as possible.
+
+In a small system a step of the sampler is the cost of starting some thousand operations, most of
+which are e3nn's handling of shapes and constants, and their first and second derivatives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Harmonics", "LinearMap", "PolynomialEnvelope", "Reshape", "with_direct_maps"]
+
+
+class _Block(NamedTuple):
+    """Map of all inputs of one representation to the outputs of it."""
+
+    begin: int  # of its columns in the input
+    mul: int
+    dim: int
+    first: int  # of its weights
+    width: int  # outputs, times the number of elements
+
+
+class LinearMap(nn.Module):
+    """What an `e3nn.o3.Linear` computes, or a product with the one-hot elements; same parameters.
+
+    Parameters
+    ----------
+    module
+        The model's own map.
+
+    Raises
+    ------
+    ValueError
+        If it has another form than those of MACE.
+    """
+
+    factor: Tensor
+    into: Tensor
+    out: Tensor
+    which: Tensor
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        from e3nn import o3
+
+        self.weight = module.weight
+        self.irreps_out = module.irreps_out
+        linear = isinstance(module, o3.Linear)
+        inputs = module.irreps_in if linear else module.irreps_in1
+        self.n_elements = 0 if linear else module.irreps_in2.dim
+        if not linear and str(module.irreps_in2) != f"{self.n_elements}x0e":
+            raise ValueError("the second factor is no one-hot vector")
+        self.blocks, factors = self._blocks(module, inputs, self.n_elements or 1)
+        self.register_buffer("factor", factors)
+        first = self.blocks[0]
+        self.uniform = len(self.blocks) > 1 and all(
+            (b.mul, b.width) == (first.mul, first.width) for b in self.blocks
+        )
+        if self.uniform:
+            # All components as one batch of equal products: (components, channels) of the input,
+            # and back to channels of each representation.
+            into, out, begin = [], [], 0
+            width = first.width // (self.n_elements or 1)
+            total = sum(b.dim for b in self.blocks)
+            for b in self.blocks:
+                channel = torch.arange(b.mul) * b.dim + b.begin
+                into += [channel + component for component in range(b.dim)]
+                channel = torch.arange(width)[:, None] * total + begin
+                out.append((channel + torch.arange(b.dim)).flatten())
+                begin += b.dim
+            self.register_buffer("into", torch.cat(into), persistent=False)
+            self.register_buffer("out", torch.cat(out), persistent=False)
+            sizes = torch.tensor([b.dim for b in self.blocks])
+            which = torch.repeat_interleave(torch.arange(len(self.blocks)), sizes)
+            self.register_buffer("which", which, persistent=False)
+
+    @staticmethod
+    def _blocks(module: Any, inputs: Any, n_elements: int) -> tuple[list[_Block], Tensor]:
+        blocks, factors, first = [], [], 0
+        slices = inputs.slices()
+        found = iter(module.instructions)
+        for number, (mul_out, ir) in enumerate(module.irreps_out):
+            own = [ins for ins in module.instructions if ins.i_out == number]
+            if not own or any(next(found) is not ins for ins in own):
+                raise ValueError("outputs without inputs, or weights in another order")
+            places = [ins.i_in if hasattr(ins, "i_in") else ins.i_in1 for ins in own]
+            if min(places) < 0 or places != list(range(places[0], places[0] + len(own))):
+                raise ValueError("a bias, or inputs in another order")
+            mul = sum(inputs[place].mul for place in places)
+            blocks.append(_Block(slices[places[0]].start, mul, ir.dim, first, n_elements * mul_out))
+            for ins in own:
+                size = math.prod(ins.path_shape)
+                norm = 1.0 if n_elements == 1 and hasattr(ins, "i_in") else math.sqrt(ir.dim)
+                factors.append(torch.full((size,), ins.path_weight / norm, dtype=torch.float64))
+                first += size
+        if first != module.weight.numel():
+            raise ValueError("weights that enter no output")
+        return blocks, torch.cat(factors)
+
+    def forward(self, x: Tensor, onehot: Tensor | None = None) -> Tensor:
+        """Map components of the input, shape (N, I), with the elements (N, Z), to (N, O)."""
+        weight = self.weight * self.factor
+        n = len(x)
+        if self.uniform:
+            first = self.blocks[0]
+            x = x.index_select(1, self.into).view(n, -1, first.mul).transpose(0, 1)
+            matrices = weight.view(-1, first.mul, first.width).index_select(0, self.which)
+            y = self._own(torch.bmm(x, matrices), onehot)  # (components, N, channels)
+            return y.permute(1, 2, 0).reshape(n, -1).index_select(1, self.out)
+        outputs = []
+        for b in self.blocks:
+            part = x if len(self.blocks) == 1 and b.mul * b.dim == x.shape[1] else None
+            if part is None:
+                part = x[:, b.begin : b.begin + b.mul * b.dim]
+            matrix = weight if len(self.blocks) == 1 else None
+            if matrix is None:
+                matrix = weight[b.first : b.first + b.mul * b.width]
+            matrix = matrix.view(b.mul, b.width)
+            if b.dim == 1:
+                outputs.append(self._own(part @ matrix, onehot))
+                continue
+            part = part.view(n, b.mul, b.dim).permute(2, 0, 1).reshape(-1, b.mul)
+            y = self._own((part @ matrix).view(b.dim, n, -1), onehot)
+            outputs.append(y.permute(1, 2, 0).reshape(n, -1))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _own(self, y: Tensor, onehot: Tensor | None) -> Tensor:
+        """Of the results for all elements, (..., N, Z * W), keep each atom's own."""
+        if onehot is None:
+            return y
+        return (y.unflatten(-1, (self.n_elements, -1)) * onehot.unsqueeze(-1)).sum(-2)
+
+
+class Reshape(nn.Module):
+    """What `mace.modules.irreps_tools.reshape_irreps` does, as one selection of columns."""
+
+    order: Tensor
+
+    def __init__(self, irreps: Any) -> None:
+        super().__init__()
+        (self.mul,) = {mul for mul, _ in irreps}
+        columns = [torch.arange(s.start, s.stop).view(self.mul, -1) for s in irreps.slices()]
+        self.register_buffer("order", torch.cat(columns, dim=1).flatten(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return components by channel, shape (N, C, components)."""
+        return x.index_select(1, self.order).view(len(x), self.mul, -1)
+
+
+class Harmonics(nn.Module):
+    """Spherical harmonics of directions, as polynomials of their components.
+
+    Parameters
+    ----------
+    harmonics
+        An `e3nn.o3.SphericalHarmonics` of angular orders 0, 1, … L.
+
+    Raises
+    ------
+    ValueError
+        If the module is of another kind.
+    """
+
+    factors: Tensor
+    table: Tensor
+
+    def __init__(self, harmonics: Any) -> None:
+        super().__init__()
+        orders = [ir.l for _, ir in harmonics.irreps_out]
+        if orders != list(range(len(orders))) or not harmonics.normalize:
+            raise ValueError("other spherical harmonics than MACE's")
+        top = orders[-1]
+        generator = torch.Generator().manual_seed(0)
+        points = torch.randn(200, 3, generator=generator, dtype=torch.float64)
+        points = points / points.norm(dim=1, keepdim=True)
+        like = next(iter(harmonics.buffers()), torch.empty(0))
+        values = harmonics.double()(points).detach()
+        harmonics.to(like.dtype)
+        # With a constant 1 behind the components, every monomial has as many factors.
+        monomials = [
+            (*places, *[3] * (top - order))
+            for order in orders
+            for places in itertools.combinations_with_replacement(range(3), order)
+        ]
+        factors = torch.zeros(top, 4, len(monomials), dtype=torch.float64)
+        for column, monomial in enumerate(monomials):
+            for factor, place in enumerate(monomial):
+                factors[factor, place, column] = 1.0
+        self.register_buffer("factors", factors)
+        basis = self._products(points)
+        table = torch.zeros(len(monomials), values.shape[1], dtype=torch.float64)
+        row = 0
+        for order, columns in zip(orders, harmonics.irreps_out.slices(), strict=True):
+            own = slice(row, row := row + (order + 1) * (order + 2) // 2)
+            table[own, columns] = torch.linalg.lstsq(basis[:, own], values[:, columns]).solution
+        if (basis @ table - values).abs().max() > 1e-9:
+            raise ValueError("the spherical harmonics are no polynomials of the direction")
+        self.register_buffer("table", torch.where(table.abs() < 1e-12, 0.0, table))
+
+    def _products(self, directions: Tensor) -> Tensor:
+        one = torch.ones_like(directions[:, :1])
+        x = torch.cat([directions, one], dim=1)
+        if not len(self.factors):
+            return one
+        product = x @ self.factors[0]
+        for factor in self.factors[1:]:
+            product = product * (x @ factor)
+        return product
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return the harmonics of the vectors' directions, shapes (E, 3) and (E, components)."""
+        length = vectors.square().sum(1, keepdim=True).sqrt()
+        return self._products(vectors / length) @ self.table
+
+
+class PolynomialEnvelope(nn.Module):
+    """What `mace.modules.radial.PolynomialCutoff` computes."""
+
+    def __init__(self, cutoff: Any) -> None:
+        super().__init__()
+        self.r_max, self.p = float(cutoff.r_max), int(cutoff.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the envelope at distances in Å."""
+        p, x = self.p, x / self.r_max
+        a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
+        return (1.0 + x**p * (a + x * (b + c * x))) * (x < 1.0)
+
+
+def with_direct_maps(model: Any) -> Any:
+    """Replace what can be in a MACE module, which is changed, and return it."""
+    from e3nn import o3
+    from mace.modules.irreps_tools import reshape_irreps
+    from mace.modules.radial import PolynomialCutoff
+
+    kinds: dict[type, Callable[[Any], nn.Module]] = {
+        o3.Linear: LinearMap,
+        o3.FullyConnectedTensorProduct: LinearMap,
+        o3.SphericalHarmonics: Harmonics,
+        reshape_irreps: lambda module: Reshape(module.irreps),
+        PolynomialCutoff: PolynomialEnvelope,
+    }
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in kinds:
+                try:
+                    setattr(parent, name, kinds[type(child)](child))
+                except ValueError:
+                    continue  # e3nn's own remains
+    return model
