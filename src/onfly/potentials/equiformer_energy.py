@@ -83,9 +83,8 @@ class EquiformerEnergy(nn.Module):
             len(numbers), model.lmax_list, self.n_features, vectors.device, vectors.dtype
         )
         degree_sum = model.edge_degree_embedding(numbers, radial, edge_index, len(numbers), 0)
-        scalars = model.sphere_embedding(numbers)[:, None]
-        rest = degree_sum.embedding[:, 1:]
-        x.set_embedding(torch.cat((scalars + degree_sum.embedding[:, :1], rest), dim=1))
+        scalars = degree_sum.embedding[:, :1] + model.sphere_embedding(numbers)[:, None]
+        x.set_embedding(torch.cat((scalars, degree_sum.embedding[:, 1:]), dim=1))
         owner = torch.zeros_like(numbers)  # asked for, but nothing is dropped outside training
         for block in model.blocks:
             x = block(x, numbers, radial, edge_index, owner, 0)
@@ -99,7 +98,7 @@ class EquiformerEnergy(nn.Module):
         """Evaluate isolated atoms beside a distant pair, for the package needs one."""
         n_atoms = len(numbers)
         ends = torch.tensor([[n_atoms], [n_atoms + 1]]).to(numbers)
-        pair = vectors.new_ones(1, 3) + vectors.sum()
+        pair = vectors.sum() + vectors.new_ones(1, 3)  # the sum of nothing, for its gradient
         site, features = self(pair, torch.cat((numbers, numbers.new_ones(2))), *ends)
         return site[:n_atoms], features[:n_atoms]
 
