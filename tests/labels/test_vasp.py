@@ -88,8 +88,45 @@ def test_wave_function_of_the_label_before_starts_the_scf(nacl):
     assert steps[1] < steps[0]
     # nothing else is taken over
     assert warm.input.incar == cold.input.incar
-    off = run(maker_on(reuse_wavecar=False), nacl, prev_dir=cold.dir_name)
+    off = run(maker_on(reuse_wavecar=False), nacl, prev_dir=warm.dir_name)
     assert "random" in text_of(folder(off), "vasp.out")
+
+
+def wavecars(*tasks):
+    return [len(list(folder(task).glob("WAVECAR*"))) for task in tasks]
+
+
+def test_only_the_newest_label_keeps_its_wave_function(nacl, tmp_path):
+    first = run(maker_on(), nacl)
+    second = run(maker_on(), rattled(nacl, 0.01), prev_dir=first.dir_name)
+    assert wavecars(first, second) == [0, 1]
+    # a label that fails takes nothing away
+    control = write_control(tmp_path / "control.json", fault="hard")
+    assert run(maker_on(control), nacl, prev_dir=second.dir_name) is None
+    assert wavecars(second) == [1]
+    third = run(maker_on(keep_wavecars=True), nacl, prev_dir=second.dir_name)
+    assert wavecars(second, third) == [1, 1]
+    # everything else of the old label is still there, and asking it again is a cold start
+    assert (folder(first) / "onfly-label").exists()
+    assert any(folder(first).glob("OUTCAR*"))
+    again = run(maker_on(), nacl, prev_dir=first.dir_name)
+    assert "random" in text_of(folder(again), "vasp.out")
+
+
+def test_wave_functions_of_others_are_never_deleted(nacl, tmp_path):
+    own = folder(run(maker_on(), nacl))
+    other = tmp_path / "relaxation"
+    other.mkdir()
+    name = next(own.glob("WAVECAR*")).name
+    (other / name).write_bytes((own / name).read_bytes())
+    warm = run(maker_on(), nacl, prev_dir=other)
+    assert "WAVECAR read" in text_of(folder(warm), "vasp.out")
+    assert (other / name).exists()
+    # nor is one deleted that nothing newer replaces
+    quiet = maker_on(reuse_wavecar=False)
+    quiet.input_set_generator.user_incar_settings["LWAVE"] = False
+    run(quiet, nacl, prev_dir=warm.dir_name)
+    assert wavecars(warm) == [1]
 
 
 def test_missing_or_empty_wave_function_is_a_cold_start(nacl, tmp_path):

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from atomate2.common.files import copy_files, get_zfile, gunzip_files
-from atomate2.utils.file_client import FileClient
-from atomate2.utils.path import strip_hostname
 from atomate2.vasp.jobs.base import vasp_job
 from atomate2.vasp.jobs.core import StaticMaker
 from atomate2.vasp.sets.base import VaspInputGenerator
@@ -23,6 +20,7 @@ from pymatgen.core import Structure
 from onfly.labels.careful import careful, careful_incar
 from onfly.labels.vasp_handlers import surface_keeping_handlers
 from onfly.labels.vasp_sets import SnapshotSetGenerator
+from onfly.labels.wavecar import discard_wavecar, mark_directory, reuse_wavecar
 
 __all__ = ["VaspLabelMaker"]
 
@@ -36,22 +34,6 @@ _WRITTEN: tuple[str, ...] = (
     *("error.*.tar.gz", "XDATCAR*", "CHG*", "EIGENVAL*", "DOSCAR*", "PROCAR*", "IBZKPT*"),
     *("PCDAT*", "REPORT*", "STOPCAR*"),
 )
-
-
-def _reuse_wavecar(prev_dir: str | Path) -> bool:
-    """Copy the WAVECAR of the label before, if it left one that is whole."""
-    directory = Path(strip_hostname(str(prev_dir)))
-    try:
-        with FileClient() as client:
-            name = get_zfile(client.listdir(directory), "WAVECAR", allow_missing=True)
-            if name is None or (directory / name).stat().st_size == 0:
-                return False
-            copy_files(directory, include_files=[name.name], file_client=client)
-            gunzip_files(include_files=[name.name], allow_missing=True, file_client=client)
-    except OSError as error:
-        logger.warning("no warm start from %s: %s", directory, error)
-        return False
-    return True
 
 
 def _set_aside_outputs() -> None:
@@ -87,6 +69,9 @@ class VaspLabelMaker(StaticMaker):
         For emmet's TaskDoc; by default without densities of states and bands.
     reuse_wavecar
         Start the SCF from the WAVECAR in ``prev_dir``.
+    keep_wavecars
+        Keep the WAVECAR of every label. By default only the newest label has one: that of
+        ``prev_dir`` is deleted when the new label is done, if a label maker made it.
     retry
         If custodian gives up, try once more within the same job with a more careful SCF on the
         same energy surface (see `onfly.labels.careful`); what failed is kept in the folder
@@ -102,6 +87,7 @@ class VaspLabelMaker(StaticMaker):
         default_factory=lambda: {"parse_dos": False, "parse_bandstructure": False}
     )
     reuse_wavecar: bool = True
+    keep_wavecars: bool = False
     retry: bool = False
 
     @classmethod
@@ -161,8 +147,16 @@ class VaspLabelMaker(StaticMaker):
             taken from it: a vasprun.xml from there could be taken for the result of a run that
             died before it wrote its own.
         """
+        mark_directory()
         if prev_dir is not None and self.reuse_wavecar:
-            _reuse_wavecar(prev_dir)
+            reuse_wavecar(prev_dir)
+        response = self._run(structure)
+        if prev_dir is not None and not self.keep_wavecars:
+            discard_wavecar(prev_dir)
+        return response
+
+    def _run(self, structure: Structure) -> Response:
+        """Run VASP, and once more if that is wanted and needed."""
         # the base class would inherit settings from a previous directory; handlers count errors,
         # so each label gets fresh ones
         attempt = replace(
