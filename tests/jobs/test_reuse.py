@@ -58,8 +58,6 @@ def test_a_second_run_pays_nothing_and_has_the_same_numbers(make_maker, structur
         again = finish(
             make_maker(mode, n_steps=15, fuse=fuse).make(structure, run_id=run_id), store
         )
-        # the first label of a chain is submitted before its machine is known
-        n_paid += mode == "chained"
         assert len(paid) == n_paid
         assert numbers(again) == numbers(first)
 
@@ -150,6 +148,45 @@ def test_seeds_follow_the_first_label(mode, make_maker, structure, store, paid):
     assert run.calibration.n <= len(new) - len(seeds) - 1
     training = RunWorkspace(get_settings().ARTIFACT_DIR, "new").trainings()
     assert training[0]["n_labels"] == 1 + len(seeds)
+
+
+def test_seeds_do_not_count_against_the_limit_of_labels(make_maker, structure, store, paid):
+    from onfly.dynamics.stopping import StoppingRule
+
+    finish(make_maker(n_steps=12, warmup_interval=2).make(structure, run_id="old"), store)
+    old, n_paid = labels_of("old"), len(paid)
+    moved = structure.copy()
+    moved.perturb(0.03)
+    limit = len(old) - 1
+    maker = make_maker(n_steps=60, warmup_interval=2, stopping=StoppingRule(max_labels=limit))
+    maker.initial_maker.seed_from = ["old"]
+    model = finish(maker.make(moved, run_id="new"), store)
+    assert model.stop_reason == f"the limit of {limit} labels is reached"
+    assert model.n_labels == len(old) + limit
+    assert len(paid) - n_paid == limit
+
+
+def test_the_first_label_of_a_chain_is_paid_for_if_reuse_is_off_or_settings_differ(
+    make_maker, structure, store, paid
+):
+    finish(make_maker(n_steps=5).make(structure, run_id="first"), store)
+    n_paid = len(paid)
+    flow = make_maker("chained", n_steps=5).make(structure, run_id="again")
+    assert flow.jobs[0].name == "emt label 0"
+    assert isinstance(run_first(flow, store), LabelDoc)
+    assert len(paid) == n_paid
+    run_first(make_maker("chained", reuse_labels=False).make(structure, run_id="b"), store)
+    assert len(paid) == n_paid + 1
+    other = label_maker("emt", calculator_kwargs={"asap_cutoff": True})
+    run_first(make_maker("chained", label_maker=other).make(structure, run_id="c"), store)
+    assert len(paid) == n_paid + 2
+
+
+def run_first(flow, store):
+    """Run the first job of a chain alone and return its output as the next job gets it."""
+    job = flow.jobs[0]
+    job.run(store)
+    return job.output.resolve(store)
 
 
 def test_seeds_of_the_same_configuration_come_once(make_maker, structure, store):

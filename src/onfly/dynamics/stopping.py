@@ -29,7 +29,9 @@ class StoppingRule(MSONable):
         steps until there are `min_audits` of the final weights: a late update leaves no audits
         otherwise. Whether audits are enough is decided by their number, not by their outcome.
     max_labels
-        Stop when that many labels have been paid; None for no limit.
+        Stop when the run has asked for that many labels, the first one included; None for no limit.
+        Seeds, which earlier runs have paid for, do not count. A label that was found again does:
+        what is in the store of labels must not change where a run ends.
     """
 
     quiet_steps: int | None = None
@@ -65,7 +67,7 @@ class StoppingRule(MSONable):
     def early_stop(
         self, steps_since_call: int, n_audits: int, n_within: int, n_labels: int
     ) -> str | None:
-        """Return the reason to stop before the stages are done, or None."""
+        """Return the reason to stop before the stages are done, or None (`n_labels`: no seeds)."""
         if self.max_labels is not None and n_labels >= self.max_labels:
             return f"the limit of {self.max_labels} labels is reached"
         quiet = self.quiet_steps is not None and steps_since_call >= self.quiet_steps

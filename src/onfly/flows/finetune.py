@@ -12,7 +12,7 @@ from jobflow import Flow, Job, Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
-from onfly.jobs.labelling import label_job
+from onfly.jobs.labelling import first_label_job
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.segment import SegmentMaker
@@ -121,7 +121,13 @@ class OnTheFlyMaker(Maker):
             jobs.append(job)
             final = job.output
         else:
-            label = label_job(labeller, structure, 0, None if prev_dir is None else str(prev_dir))
+            label = first_label_job(
+                labeller,
+                run,
+                structure,
+                None if prev_dir is None else str(prev_dir),
+                reuse=segment_maker.reuse_labels,
+            )
             initial = initial_maker.make(run, structure, label.output)
             segment = segment_maker.make(initial.output)
             jobs += [label, initial, segment]

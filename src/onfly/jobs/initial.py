@@ -82,7 +82,7 @@ def start_run(
     context.workspace.append_label(label)
     share_label(run, label)
     offset = energy - label.energy
-    n_labels = 1 + _append_seeds(context, labels_of_runs(seed_from, structure, label), offset)
+    n_seeds = _append_seeds(context, labels_of_runs(seed_from, structure, label), offset)
     momenta = np.zeros((len(atoms), 3))
     if temperature is not None:
         momenta = draw_momenta(atoms, temperature, (*context.key, "velocities"))
@@ -120,9 +120,9 @@ def start_run(
         ensemble=ensemble,
         calibration=calibration,
         md_state=context.workspace.save_md_state(state.to_arrays()),
-        n_labels=n_labels,
+        n_labels=1 + n_seeds,
         last_label_dir=label.dir_name,
-        settings={**run.settings, "initial_volume": state.volume},
+        settings={**run.settings, "initial_volume": state.volume, "n_seeds": n_seeds},
     )
 
 

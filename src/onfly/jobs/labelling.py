@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,22 @@ from jobflow import Flow, Job, JobStore, Maker, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Molecule, Structure
 
+from onfly.jobs.base import otf_job
+from onfly.jobs.known_labels import known_label
+from onfly.labels.ase import AseLabelMaker
 from onfly.labels.careful import careful
 from onfly.labels.errors import LabelError
+from onfly.labels.maker import maker_hash
 from onfly.schemas import RunDoc
 
-__all__ = ["label_here", "label_job", "maker_for_attempt", "prioritise"]
+__all__ = [
+    "FirstLabelMaker",
+    "first_label_job",
+    "label_here",
+    "label_job",
+    "maker_for_attempt",
+    "prioritise",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +50,49 @@ def label_job(
     job = maker.make(structure, prev_dir=prev_dir)
     job.name = f"{base} {index}"
     return job
+
+
+@dataclass
+class FirstLabelMaker(Maker):
+    """Label the first structure of a chain, unless some run has paid for its label before.
+
+    A chain is submitted before the machine is known that will label, so that its first label
+    cannot be looked up earlier.
+
+    Parameters
+    ----------
+    name
+        Name of the job: that of a label.
+    label_maker
+        The labeller; its settings must be known beforehand (see `maker_hash`).
+    """
+
+    name: str = "otf first label"
+    label_maker: AseLabelMaker = field(default_factory=AseLabelMaker)
+
+    @otf_job
+    def make(self, run: RunDoc, structure: Structure | Molecule) -> Any:
+        """Return the label that was found again, or the task document of a new one."""
+        known = known_label(run, structure, self.label_maker)
+        return self.label_maker.run(structure) if known is None else known
+
+
+def first_label_job(
+    maker: Maker,
+    run: RunDoc,
+    structure: Structure | Molecule,
+    prev_dir: str | None = None,
+    *,
+    reuse: bool = True,
+) -> Job | Flow:
+    """Return the job (or flow) that gives the first label of a chain.
+
+    With ``reuse`` the label may come from another run, if the input hash of the labeller is known
+    before its first label (see `maker_hash`).
+    """
+    if reuse and isinstance(maker, AseLabelMaker) and maker_hash(maker) is not None:
+        return FirstLabelMaker(name=f"{maker.name} 0", label_maker=maker).make(run, structure)
+    return label_job(maker, structure, 0, prev_dir)
 
 
 def prioritise(label: Job | Flow, run: RunDoc) -> None:

@@ -142,7 +142,7 @@ class _Segment:
                 self._steps_since_call(self.state.step),
                 run.audits_since_update,
                 run.audits_within_since_update,
-                run.n_labels,
+                run.n_labels - run.settings.get("n_seeds", 0),
             )
             if stop is not None:
                 return self._end("publish", stop_reason=stop)
