@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import resource
 import time
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
+from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.target import potential_target
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.potentials import Potential, load_foundation
-from onfly.schemas import CalibrationDoc, FineTunedModelDoc, LabelDoc, RunDoc
+from onfly.schemas import CalibrationDoc, FineTunedModelDoc, LabelDoc, RunDoc, to_atoms
 from onfly.settings import OnflySettings, get_settings
 
 __all__ = ["RunContext", "likelihood_scales", "open_run", "timed", "to_atoms", "to_structure"]
@@ -44,14 +46,6 @@ def likelihood_scales(doc: RunDoc | FineTunedModelDoc) -> LikelihoodScales:
 @lru_cache(maxsize=2)
 def _foundation(name: str, elements: tuple[str, ...], device: str) -> Potential:
     return load_foundation(name, elements=elements, device=device)
-
-
-def to_atoms(structure: Structure | Molecule) -> Atoms:
-    """Return plain Atoms: species, positions, cell and periodicity."""
-    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    return Atoms(
-        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
-    )
 
 
 def to_structure(atoms: Atoms) -> Structure | Molecule:
@@ -149,14 +143,8 @@ class RunContext:
 def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: Potential) -> float:
     """Return the RMS change of the weights from the foundation, in prior standard deviations."""
     prior_std = getattr(posterior, "prior_std", None) or potential.defaults.prior_std
-    scale = potential.prior_scale()
-    total, count = 0.0, 0
-    for name, mean in potential.parameters().items():
-        for member in state.members:
-            change = (member[name] - mean) / (prior_std * scale.get(name, 1.0))
-            total += float(change.double().square().sum())
-            count += change.numel()
-    return (total / max(count, 1)) ** 0.5
+    prior = GaussianPrior.around(potential.parameters(), prior_std, scale=potential.prior_scale())
+    return math.sqrt(sum(prior.drift(member) ** 2 for member in state.members) / len(state.members))
 
 
 def calibration_doc(calibration: Calibration) -> CalibrationDoc:

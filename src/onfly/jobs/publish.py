@@ -128,7 +128,9 @@ def publish_run(
             [label for label in labels if label.reason == "audit"], run.threshold_ev
         ),
         drift=drift_in_prior_stds(
-            context.workspace.load_ensemble(run.ensemble), context.posterior, context.potential
+            context.workspace.load_ensemble(run.ensemble, context.settings.DEVICE),
+            context.posterior,
+            context.potential,
         ),
         ensemble=run.ensemble,
         settings=run.settings,

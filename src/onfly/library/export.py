@@ -16,12 +16,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 from maggma.core import Store
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.artifacts import ArtifactStore
 from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.blobs import ensemble_files
-from onfly.schemas import FineTunedModelDoc, LabelDoc
+from onfly.schemas import FineTunedModelDoc, LabelDoc, to_atoms
 
 __all__ = ["export_labels", "export_model", "label_atoms", "read_labels"]
 
@@ -32,10 +31,7 @@ _STORE_FIELDS = {"_id", "label_id", "campaign", "last_updated"}
 
 def label_atoms(label: LabelDoc) -> Atoms:
     """Return a label as Atoms with its energy (eV), forces (eV/Å) and stress (eV/Å³)."""
-    plain = AseAtomsAdaptor.get_atoms(label.structure, msonable=False)
-    atoms = Atoms(
-        numbers=plain.numbers, positions=plain.positions, cell=plain.cell.array, pbc=plain.pbc
-    )
+    atoms = to_atoms(label.structure)
     results = {"energy": label.energy, "forces": np.array(label.forces)}
     if label.stress is not None:
         results["stress"] = full_3x3_to_voigt_6_stress(np.array(label.stress))

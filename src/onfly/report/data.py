@@ -18,12 +18,11 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ValidationError
-from pymatgen.core import Molecule, Structure
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.schemas.label import LabelDoc
 from onfly.schemas.model import FineTunedModelDoc
 from onfly.schemas.run import RunDoc
+from onfly.schemas.types import to_atoms
 
 __all__ = ["RunData", "find_setting", "load_documents", "load_run", "to_atoms"]
 
@@ -245,12 +244,6 @@ def _last_frame(folder: Path) -> Atoms | None:
             if isinstance(atoms, Atoms):
                 return atoms
     return None
-
-
-def to_atoms(structure: Structure | Molecule) -> Atoms:
-    """Convert a label's structure to ASE, without pymatgen's extra properties."""
-    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def find_setting(settings: Any, name: str) -> Any:

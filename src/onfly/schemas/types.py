@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
+from ase import Atoms
 from emmet.core.structure import StructureMetadata
 from pydantic import BeforeValidator, PlainSerializer
 from pymatgen.core import Molecule, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
-__all__ = ["StructureOrMolecule", "from_any_structure"]
+__all__ = ["StructureOrMolecule", "from_any_structure", "to_atoms"]
 
 DocT = TypeVar("DocT", bound=StructureMetadata)
 
@@ -34,3 +36,11 @@ def from_any_structure(
     if isinstance(meta_structure, Molecule):
         return cls.from_composition(composition=meta_structure.composition, **fields)
     return cls.from_structure(meta_structure=meta_structure, **fields)
+
+
+def to_atoms(structure: Structure | Molecule) -> Atoms:
+    """Return plain Atoms: species, positions, cell and periodicity, without other properties."""
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    return Atoms(
+        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+    )
