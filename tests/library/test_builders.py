@@ -103,6 +103,30 @@ def test_runs_keep_their_newest_state(store, settings):
         builder.build()
     assert library.runs_store.query_one({"run_id": "r"})["md_step"] == 9
     assert library.runs_store.count({"run_id": "r"}) == 1
+    assert builder.build() == 0
+
+
+def test_states_of_runs_are_read_once(store, settings):
+    """A run puts out many states in a day; the next build reads none of them again."""
+    library = ModelLibrary.from_job_store(store, settings, refresh=False)
+    builder = RunBuilder(store, library.runs_store)
+    for run_id in ("a", "b"):
+        for step in range(3):
+            date = datetime(2026, 1, 1, step, tzinfo=UTC)
+            _run(_return(toy_run(run_id, md_step=step, updated_at=date)), store)
+    _run(_return({"doc_type": "run", "run_id": "broken"}), store)
+    items = list(builder.get_items())
+    assert sorted(item["output"].get("md_step", -1) for item in items) == [-1, 2, 2]
+    assert builder.build() == 3
+    # only what is no run document is looked at again
+    assert [item["output"]["run_id"] for item in builder.get_items()] == ["broken"]
+    later = datetime(2026, 1, 1, 5, tzinfo=UTC)
+    _run(_return(toy_run("a", md_step=9, updated_at=later)), store)
+    assert builder.build() == 2
+    steps = {doc["run_id"]: doc["md_step"] for doc in library.runs_store.query()}
+    assert steps == {"a": 9, "b": 2}
+    assert RunBuilder(store, library.runs_store, exhaustive=True).build() == 6
+    assert {doc["run_id"]: doc["md_step"] for doc in library.runs_store.query()} == steps
 
 
 def test_builders_serialise_as_maggma_expects(store, settings):

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 from jobflow import JobStore
 from maggma.core import Builder, Store
 from maggma.utils import grouper
-from pydantic import ValidationError
 
 from onfly.artifacts import RunWorkspace, list_runs
 from onfly.artifacts.blobs import check_document_size
@@ -59,6 +58,8 @@ class OutputBuilder(Builder):
 
     doc_type: ClassVar[str]
     key: ClassVar[str]
+    # what is read of every output before it is known whether it is new
+    head_fields: ClassVar[tuple[str, ...]] = ("uuid", "index", "completed_at")
 
     def __init__(self, source: JobStore, target: Store, exhaustive: bool = False) -> None:
         self.source = source
@@ -73,6 +74,10 @@ class OutputBuilder(Builder):
     def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
         """Return the target's document of an output; None if a newer one is there."""
         raise NotImplementedError
+
+    def wanted(self, heads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those outputs, of the ones that were not taken, that have to be read."""
+        return heads
 
     def get_items(self) -> Iterator[dict[str, Any]]:
         """Yield the outputs that were not taken yet, in the order they were completed."""
@@ -93,11 +98,11 @@ class OutputBuilder(Builder):
         }
         heads = [
             doc
-            for doc in self.source.query(
-                criteria, ["uuid", "index", "completed_at"], sort={"completed_at": 1}
-            )
+            for doc in self.source.query(criteria, list(self.head_fields), sort={"completed_at": 1})
             if _identity(doc) not in taken
         ]
+        if not self.exhaustive:
+            heads = self.wanted(heads)
         self.total = len(heads)
         for head in heads:
             yield from self.source.query(
@@ -109,9 +114,9 @@ class OutputBuilder(Builder):
         source = {name: item[name] for name in ("uuid", "index", "completed_at")}
         try:
             return self.record(item["output"], source)
-        except ValidationError as error:
+        except (KeyError, TypeError, ValueError) as error:  # a ValidationError is a ValueError
             logger.error(
-                "output %s of job %s is no %s document and is left out: %s",
+                "output %s of job %s is no %s document and is left out: %r",
                 item["index"],
                 item["uuid"],
                 self.doc_type,
@@ -158,11 +163,33 @@ class RunBuilder(OutputBuilder):
 
     doc_type = "run"
     key = "run_id"
+    head_fields = (*OutputBuilder.head_fields, "output.run_id", "output.updated_at")
 
     def ensure_indexes(self) -> None:
         """Create the indexes of source and target."""
         ensure_indexes(self.source, OUTPUT_INDEXES)
         ensure_indexes(self.target, RUN_INDEXES, unique="run_id")
+
+    def wanted(self, heads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leave out all but the newest state of each run, and those that are there already.
+
+        A run puts out many states, and its document names only one output as its source.
+        """
+        newest: dict[str, dict[str, Any]] = {}
+        broken = []
+        for head in heads:
+            try:
+                state = head["output"]
+                run_id, date = state["run_id"], _to_milliseconds(aware(state["updated_at"]))
+            except (KeyError, TypeError, ValueError):
+                broken.append(head)  # `process_item` says what is wrong with it
+                continue
+            if run_id not in newest or date >= newest[run_id]["date"]:
+                newest[run_id] = {"date": date, "head": head}
+        for doc in self.target.query({"run_id": {"$in": list(newest)}}, ["run_id", "updated_at"]):
+            if aware(doc["updated_at"]) >= newest[doc["run_id"]]["date"]:
+                del newest[doc["run_id"]]
+        return broken + [found["head"] for found in newest.values()]
 
     def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
         """Return the run's document unless the collection has a newer one."""
