@@ -176,7 +176,7 @@ class Study:
                 PosteriorState("last_layer", members), energies[:k]
             )
             own = total - spread
-            judges = {"gaussian": own, "gaussian, s=1": own / fitted[0]}
+            judges = {"gaussian": own, "gaussian, s=1": own / fitted**2}
             if k > 1:
                 judges |= {"members": spread, "both": total}
             errors = mean.numpy() - self.offset - self.labels
@@ -188,7 +188,7 @@ class Study:
                     "members": k,
                     "steps": int(np.median([trace["step"][-1] + 1 for trace in traces])),
                     "cpu_s": (chains + (0.0 if judge == "members" else gaussian)) * k / n,
-                    "scale": None if judge == "members" else float(fitted[0]) ** 0.5,
+                    "scale": None if judge == "members" else float(fitted),
                     **self.figures(errors, std),
                     "force_rmse": rmse((forces - self.forces).ravel()) / KCAL if k == n else None,
                 }

@@ -207,12 +207,12 @@ class LinearForcesTarget:
 
     Each label has one atom, its slopes are given vectors per Cartesian direction, and the error of
     its forces is the slope of a random linear function of the features with covariance
-    scale² (L Lᵀ)⁻¹.
+    scale² (L Lᵀ)⁻¹, and noise of a given std on each component.
     """
 
     scales = LikelihoodScales(0.3)
 
-    def __init__(self, n: int, factor: Tensor, scale: float) -> None:
+    def __init__(self, n: int, factor: Tensor, scale: float, noise_std: float = 0.0) -> None:
         generator = torch.Generator().manual_seed(3)
         size = len(factor)
         self.n_data = n
@@ -220,6 +220,8 @@ class LinearForcesTarget:
         noise = torch.randn(n, size, 1, generator=generator, dtype=torch.float64)
         weights = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
         self.errors = scale * (self.slopes @ weights).squeeze(-1)
+        extra = torch.randn(self.errors.shape, generator=generator, dtype=torch.float64)
+        self.errors = self.errors + noise_std * extra
 
     def feature_slopes(self, params, index, directions):
         return torch.as_tensor(directions[:, 0]) @ self.slopes[index]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from targets import LinearForcesTarget, pair_target
 
-from onfly.bayes.force_scale import add, directions, force_ratio, solve, start
+from onfly.bayes.force_scale import directions, fit, force_errors, solve
 
 KEY = ("test", "force scale")
 
@@ -15,15 +15,39 @@ def factor(size: int = 5) -> torch.Tensor:
     return torch.linalg.cholesky(rows.T @ rows)
 
 
-@pytest.mark.parametrize("scale", [0.2, 1.0, 7.0])
-def test_ratio_recovers_the_scale_of_gaussian_errors(scale):
-    """Errors from the claimed Gaussian: the ratio is s² on average."""
+def observe(scale: float, noise: float, n_labels: int, claimed: float | None = None):
+    """Errors of labels of a Gaussian with this scale and noise."""
     lower = factor()
-    target = LinearForcesTarget(400, lower, scale)
-    ratios = [force_ratio(target, [{}], lower[None], i, KEY) for i in range(400)]
-    error = np.std(ratios) / 20.0
-    assert np.mean(ratios) == pytest.approx(scale**2, abs=4.0 * error)
-    assert error < 0.1 * scale**2
+    target = LinearForcesTarget(n_labels, lower, scale, noise)
+    claimed = noise if claimed is None else claimed
+    found = [force_errors(target, [{}], lower[None], claimed, i, KEY) for i in range(n_labels)]
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 7.0])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_scale_of_gaussian_errors_is_recovered(scale, noise):
+    assert fit(observe(scale, noise, 200), 1.0) == pytest.approx(scale, rel=0.15)
+
+
+def test_noise_is_not_taken_for_scale():
+    """Errors that are all noise say that s is small, unless nobody knew of the noise."""
+    known, unknown = (fit(observe(1e-3, 1.0, 30, claimed), 1.0) for claimed in (1.0, 1e-3))
+    assert known < 0.5
+    assert unknown > 2.0
+
+
+def test_without_errors_it_is_where_it_starts():
+    nothing = torch.zeros(0, 3, dtype=torch.float64)
+    assert fit(nothing, 3.0) == pytest.approx(3.0)
+    assert fit(nothing, 0.02) == pytest.approx(0.02)
+
+
+def test_two_labels_overrule_the_start():
+    """A posterior whose std is 5 times too small is found out by two labels."""
+    found = [fit(observe(5.0, 0.05, 200)[16 * i : 16 * (i + 1)], 1.0) for i in range(20)]
+    assert np.median(found) > 3.5
+    assert min(found) > 1.5
 
 
 def test_solve_is_the_quadratic_form():
@@ -34,27 +58,6 @@ def test_solve_is_the_quadratic_form():
     expected = torch.einsum("mbi,ij,mbj->mb", vectors, inverse, vectors)
     assert torch.allclose(found[0], expected[0])
     assert torch.allclose(found[1], expected[1] / 4.0)
-
-
-def test_scale_is_the_mean_of_the_start_and_the_ratios():
-    fitted = add(add(start(2.0), 1.0, 10), 7.0, 10)
-    assert fitted.tolist() == pytest.approx([4.0, 3.0])
-
-
-def test_scale_forgets():
-    """After many labels, one more counts as one in ten."""
-    fitted = start(1.0)
-    for _ in range(100):
-        fitted = add(fitted, 9.0, 10)
-    assert fitted[0] == pytest.approx(9.0, rel=1e-3)
-    assert add(fitted, 109.0, 10)[0] == pytest.approx(19.0, rel=1e-3)
-
-
-def test_a_scale_that_is_five_times_too_small_is_raised_by_a_few_labels():
-    fitted = start(1.0)
-    for _ in range(3):
-        fitted = add(fitted, 25.0, 10)
-    assert fitted[0] ** 0.5 > 4.0
 
 
 def test_directions_are_unit_vectors_of_the_label():

@@ -8,7 +8,7 @@ import torch
 from targets import PairPotential, argon, linear_rows_target, pair_target
 
 from onfly.bayes import ChainPool, LastLayerPosterior, PosteriorState, posterior_from_dict
-from onfly.bayes.force_scale import add, force_ratio, start
+from onfly.bayes.force_scale import fit, force_errors
 
 KEY = ("test", "last layer")
 FAST = LastLayerPosterior(n_steps=100, step_size=1e-2)
@@ -48,7 +48,7 @@ def test_variance_is_that_of_bayesian_linear_regression(residual):
     """On rows that are exactly linear: ridge and noise as in the closed formula."""
     target = linear_rows_target(12, residual)
     posterior = LastLayerPosterior(n_steps=1, force_rows=0, ridge=0.01, scale=2.0)
-    factor = posterior._factor(target, {}, KEY)
+    factor, _ = posterior._factor(target, {}, KEY)
     # the noise is σ_E, or what the fit leaves if that is more
     rows = target.rows / max(residual, target.scales.energy_std)
     gram = rows.T @ rows
@@ -139,24 +139,42 @@ def later_update(posterior, state, n_labels, n_new):
 def test_scale_follows_the_errors_before_they_are_learned(updated):
     """The scale is what the old weights said of the new forces, whatever the chains then learn."""
     target = pair_target(6)
-    ratios = [
-        force_ratio(target, updated.members, updated.extra["factor"], index, KEY)
-        for index in (4, 5)
-    ]
-    expected = add(add(start(1.0), ratios[0], 10), ratios[1], 10)
+    factor, noise = updated.extra["factor"], float(updated.extra["noise"])
+    _, residual = target_residual(4, updated)
+    assert noise == pytest.approx(max(target.scales.force_std_base, residual))
+    observed = torch.cat(
+        [force_errors(target, updated.members, factor, noise, index, KEY) for index in (4, 5)]
+    )
     state = later_update(FAST, updated, 6, 2)
-    assert torch.equal(updated.extra["scale"], start(1.0))
-    assert torch.equal(state.extra["scale"], expected)
+    assert updated.extra["observed"].shape == (0, 3)
+    assert float(updated.extra["scale"]) == pytest.approx(1.0)
+    assert torch.equal(state.extra["observed"], observed)
+    assert float(state.extra["scale"]) == fit(observed, 1.0)
     unscaled = PosteriorState("last_layer", state.members, {"factor": state.extra["factor"]})
     unseen = [argon(100 + s) for s in range(3)]
     variance, plain = (moments(FAST, s, unseen)[1] for s in (state, unscaled))
-    assert torch.allclose(variance, expected[0] * plain)
+    assert torch.allclose(variance, fit(observed, 1.0) ** 2 * plain)
+
+
+def target_residual(n_labels, state):
+    return pair_target(n_labels).residual_rms(state.members[0])
+
+
+def test_scale_forgets(updated):
+    short = LastLayerPosterior(n_steps=20, step_size=1e-2, scale_memory=3)
+    state = later_update(short, updated, 6, 2)
+    longer = later_update(short, state, 8, 2)
+    assert state.extra["observed"].shape == (16, 3)
+    assert longer.extra["observed"].shape == (24, 3)
+    assert torch.equal(longer.extra["observed"][:8], state.extra["observed"][8:])
 
 
 def test_fixed_scale(updated):
     fixed = LastLayerPosterior(n_steps=20, step_size=1e-2, scale=3.0, scale_memory=0)
     state = update(fixed, fixed.initial(PairPotential(), KEY), 4)[0]
-    assert torch.equal(later_update(fixed, state, 6, 2).extra["scale"], start(3.0))
+    later = later_update(fixed, state, 6, 2)
+    assert float(later.extra["scale"]) == pytest.approx(3.0)
+    assert later.extra["observed"].shape == (0, 3)
 
 
 def test_settings():

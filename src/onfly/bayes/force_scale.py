@@ -1,14 +1,17 @@
 """The scale of a Gaussian over the last layer, from the forces of labels before they are learned.
 
 A label brings one energy but 3 n_atoms forces, and a force along a direction is the slope of the
-energy, whose variance follows from the same Gaussian: s² vᵀ (RᵀR + ς I)⁻¹ v, with v the slope of
-the summed features. A new label therefore tells s² a few times over before it is learned. That
-estimate is a prediction that was put to the test, not a fit: an over-confident posterior raises s
-with the first label that it mispredicts.
+energy, whose variance follows from the same Gaussian: s² v with v = uᵀ (RᵀR + ς I)⁻¹ u and u the
+slope of the summed features. A new label therefore tells s a few times over before it is learned,
+by predictions that were put to the test and not by a fit. The squared error of such a force is
+modelled as s² v + ε², where ε is what the fit left of the forces that were learned: without ε,
+labels that resemble each other, as those of successive MD steps do, would raise s although only
+the fit is imperfect.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,9 +23,12 @@ from onfly.bayes.likelihood import LikelihoodScales
 from onfly.potentials import Params
 from onfly.seeds import numpy_stream
 
-__all__ = ["FeatureTarget", "add", "directions", "force_ratio", "solve", "start"]
+__all__ = ["FeatureTarget", "directions", "fit", "force_errors", "solve"]
 
 N_DIRECTIONS = 8
+# of log s around the value to start from: a factor e, so that two or three labels overrule it
+LOG_STD = 1.0
+GRID = 8.0, 801
 
 
 class FeatureTarget(Protocol):
@@ -77,14 +83,15 @@ def solve(factor: Tensor, features: Tensor) -> Tensor:
     return solved.square().sum(-2)
 
 
-def force_ratio(
+def force_errors(
     target: FeatureTarget,
     members: Sequence[Params],
     factor: Tensor,
+    noise: float,
     index: int,
     seed_key: tuple[str | int, ...],
-) -> float:
-    """Return the mean of squared force errors of a label over their variance for s = 1.
+) -> Tensor:
+    """Return what a label says about s, before it is learned.
 
     Parameters
     ----------
@@ -94,25 +101,40 @@ def force_ratio(
         Before they learned the label.
     factor
         Their Cholesky factors, shape (M, F, F).
+    noise
+        ε, eV/Å.
     index
         Number of the label.
     seed_key
         Of the random directions.
+
+    Returns
+    -------
+    torch.Tensor
+        Squared error of the mean force, v and ε² for each direction, shape (8, 3), float64.
     """
     chosen = directions(target, index, N_DIRECTIONS, seed_key)
     slopes = torch.stack([target.feature_slopes(m, index, chosen) for m in members])
     errors = torch.stack([target.force_errors(m, index) for m in members]).mean(0)
     projected = torch.einsum("kni,ni->k", torch.as_tensor(chosen).to(errors), errors)
-    return float((projected.square() / solve(factor, slopes).mean(0)).mean())
+    variance = solve(factor, slopes).mean(0)
+    found = [projected.square(), variance, torch.full_like(variance, noise**2)]
+    return torch.stack(found, dim=1).double().cpu()
 
 
-def start(scale: float) -> Tensor:
-    """Return s² and the number of labels it rests on (one, in place of none), shape (2,)."""
-    return torch.tensor([scale**2, 1.0], dtype=torch.float64)
+def fit(observed: Tensor, start: float) -> float:
+    """Return the most probable s, with a prior log s ~ N(log start, 1).
 
-
-def add(fitted: Tensor, ratio: float, memory: int) -> Tensor:
-    """Return s² after one more label: the mean of the ratios, with the old ones fading."""
-    square, count = fitted.tolist()
-    count = min(count, memory - 1.0) + 1.0
-    return torch.tensor([square + (ratio - square) / count, count], dtype=torch.float64)
+    Parameters
+    ----------
+    observed
+        Rows of `force_errors`, shape (K, 3); K may be 0.
+    start
+        Where s is expected before anything is seen.
+    """
+    width, points = GRID
+    log_ratio = torch.linspace(-width, width, int(points), dtype=torch.float64)
+    square, variance, noise = observed.T
+    expected = start**2 * torch.exp(2.0 * log_ratio)[:, None] * variance + noise
+    value = -0.5 * (expected.log() + square / expected).sum(1) - 0.5 * (log_ratio / LOG_STD) ** 2
+    return start * math.exp(float(log_ratio[value.argmax()]))

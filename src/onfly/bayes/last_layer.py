@@ -50,8 +50,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
         s, the factor on the standard deviation; where it is fitted, its value before the first
         error is seen.
     scale_memory
-        Number of labels after which s forgets: it is fitted to the errors of about that many of
-        the newest labels before they were learned. 0 keeps `scale`.
+        Number of newest labels to whose errors, before they were learned, s is fitted. 0 keeps
+        `scale`.
     """
 
     n_steps: int = 500
@@ -102,7 +102,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
         )
         target: FeatureTarget = target_factory()  # type: ignore[assignment]
         with single_thread():
-            fitted = self._fit_scale(state, target, seed_key, n_new)
+            scale = self._fit_scale(state, target, seed_key, n_new)
         results = run_chains(
             target_factory if pool is not None or n_workers > 1 else lambda: target,  # type: ignore[arg-type, return-value]
             tasks,
@@ -115,28 +115,32 @@ class LastLayerPosterior(ChainSettings, Posterior):
             for result, member in zip(results, state.members, strict=True)
         )
         with single_thread():
-            factors = torch.stack([self._factor(target, member, seed_key) for member in members])
-        extra = {"factor": factors, "scale": fitted}
+            parts = [self._factor(target, member, seed_key) for member in members]
+        factor, noise = torch.stack([f for f, _ in parts]), [n for _, n in parts]
+        extra = {"factor": factor, "noise": torch.tensor(noise, dtype=torch.float64), **scale}
         return PosteriorState(self.kind, members, extra), update_info(results)
 
     def _fit_scale(
         self, state: PosteriorState, target: FeatureTarget, seed_key: tuple[str | int, ...], n: int
-    ) -> Tensor:
-        """Let s² see the errors of the newest n labels, by the posterior that has not seen them."""
-        fitted = state.extra.get("scale", force_scale.start(self.scale))
-        if "factor" not in state.extra or not self.scale_memory:
-            return fitted
-        for index in range(target.n_data - n, target.n_data):
-            ratio = force_scale.force_ratio(
-                target, state.members, state.extra["factor"], index, seed_key
-            )
-            fitted = force_scale.add(fitted, ratio, self.scale_memory)
-        return fitted
+    ) -> Params:
+        """Fit s to the newest labels, each judged by the posterior that had not seen it."""
+        observed = state.extra.get("observed", torch.zeros(0, 3, dtype=torch.float64))
+        if "factor" in state.extra and self.scale_memory:
+            factor = state.extra["factor"]
+            noise = float(state.extra["noise"].square().mean().sqrt())
+            for index in range(target.n_data - min(n, self.scale_memory), target.n_data):
+                found = force_scale.force_errors(
+                    target, state.members, factor, noise, index, seed_key
+                )
+                observed = torch.cat([observed, found])
+            observed = observed[-self.scale_memory * force_scale.N_DIRECTIONS :]
+        scale = force_scale.fit(observed, self.scale)
+        return {"observed": observed, "scale": torch.tensor([scale], dtype=torch.float64)}
 
     def _factor(
         self, target: FeatureTarget, params: Params, seed_key: tuple[str | int, ...]
-    ) -> Tensor:
-        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64."""
+    ) -> tuple[Tensor, float]:
+        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, and ε of the forces."""
         energy_rms, force_rms = target.residual_rms(params)
         rows = target.summed_features(params) / max(target.scales.energy_std, energy_rms)
         gram = rows.T @ rows
@@ -148,7 +152,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             gram += weight * slopes.T @ slopes
         size = len(gram)
         gram += self.ridge * gram.diagonal().mean() * torch.eye(size).to(gram)
-        return torch.linalg.cholesky(gram)
+        return torch.linalg.cholesky(gram), noise
 
     def energy_moments(
         self, state: PosteriorState, energies: Tensor, features: Tensor | None = None
@@ -168,5 +172,5 @@ class LastLayerPosterior(ChainSettings, Posterior):
         if features is None:
             raise ValueError("the last-layer posterior needs the summed node features")
         own = solve(state.extra["factor"], features).mean(0)
-        square = state.extra["scale"][0] if "scale" in state.extra else self.scale**2
-        return mean, variance + square * own
+        scale = state.extra["scale"].to(own) if "scale" in state.extra else self.scale
+        return mean, variance + scale**2 * own
