@@ -6,10 +6,9 @@ The released networks give eV per atom and GPa; here, as everywhere, totals in e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,11 +18,12 @@ from torch import Tensor
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.chgnet_energy import (
     ATOM_CUTOFF,
-    BOND_CUTOFF,
+    INDEX_KINDS,
     N_FEATURES,
+    chgnet_indices,
     chgnet_site_energies,
 )
-from onfly.potentials.edges import EdgeBatch, EdgeGraph, EdgePotential
+from onfly.potentials.edges import EdgeBatch, EdgePotential
 from onfly.potentials.neighbors import Pairs
 
 __all__ = ["CHGNetPotential", "load", "matches"]
@@ -73,15 +73,7 @@ class CHGNetPotential(EdgePotential):
     family = "chgnet"
     cutoff = ATOM_CUTOFF
     n_features = N_FEATURES
-    index_kinds: Mapping[str, str] = MappingProxyType(
-        {
-            "bond": "bond",
-            "pair": "edge",
-            "angle_atom": "atom",
-            "angle_pair_i": "edge",
-            "angle_pair_j": "edge",
-        }
-    )
+    index_kinds = INDEX_KINDS
     defaults = Defaults(0.5, 1e-3, 1.5, 10.0, "not tuned for CHGNet: the paper's values for MACE")
 
     def __init__(
@@ -121,29 +113,6 @@ class CHGNetPotential(EdgePotential):
         """Return the fitted reference energies of the elements, which are not sampled."""
         return self._reference[data.species]
 
-    def counts(self, graph: EdgeGraph) -> dict[str, int]:
-        """Count atoms, pairs and undirected bonds."""
-        return {**super().counts(graph), "bond": len(graph.index["pair"])}
-
     def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
-        """Number the undirected bonds, and list the angles between bonds shorter than 3 Å.
-
-        An angle is an ordered pair of different bonds that leave the same atom.
-        """
-        bond, first = pairs.undirected()
-        length = np.linalg.norm(pairs.vectors[first], axis=1)[bond]
-        short = np.flatnonzero(length < BOND_CUTOFF)  # sorted by centre, as all pairs are
-        atom = pairs.center[short]
-        begin = np.searchsorted(atom, atom, side="left")
-        number = np.searchsorted(atom, atom, side="right") - begin
-        i = np.repeat(np.arange(len(short)), number)
-        j = np.arange(len(i)) - np.repeat(np.cumsum(number) - number, number) + begin[i]
-        keep = i != j
-        i, j = i[keep], j[keep]
-        return {
-            "bond": bond,
-            "pair": first,
-            "angle_atom": atom[i],
-            "angle_pair_i": short[i],
-            "angle_pair_j": short[j],
-        }
+        """Evaluate `chgnet_indices`."""
+        return chgnet_indices(pairs)

@@ -12,20 +12,26 @@ loops over graphs in Python, and spends most of a small system's time starting o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm, linear, silu
 
 from onfly.potentials.base import Params
-from onfly.potentials.edges import EdgeBatch
+from onfly.potentials.edges import UNDIRECTED, EdgeBatch
+from onfly.potentials.neighbors import Pairs
 
-__all__ = ["ATOM_CUTOFF", "BOND_CUTOFF", "N_FEATURES", "chgnet_site_energies"]
+__all__ = ["ATOM_CUTOFF", "INDEX_KINDS", "N_FEATURES", "chgnet_indices", "chgnet_site_energies"]
 
 ATOM_CUTOFF = 6.0
 BOND_CUTOFF = 3.0
 N_FEATURES = 64
+INDEX_KINDS: Mapping[str, str] = MappingProxyType(
+    {**UNDIRECTED, "angle_atom": "atom", "angle_pair_i": "edge", "angle_pair_j": "edge"}
+)
 N_LAYERS = 4
 ENVELOPE_POWER = 8
 # CHGNet keeps the arc cosine away from ±1.
@@ -81,6 +87,30 @@ def _gated(params: Params, name: str, parts: Sequence[tuple[Tensor, Tensor | Non
     shift = torch.stack([params[f"{name}.bn1.bias"], params[f"{name}.bn2.bias"]])[:, None]
     x = torch.addcmul(shift, x, scale)
     return silu(x[0]) * torch.sigmoid(x[1])
+
+
+def chgnet_indices(pairs: Pairs) -> dict[str, np.ndarray]:
+    """Number the undirected bonds, and list the angles between bonds shorter than 3 Å.
+
+    An angle is an ordered pair of different bonds that leave the same atom.
+    """
+    bond, first = pairs.undirected()
+    length = np.linalg.norm(pairs.vectors[first], axis=1)[bond]
+    short = np.flatnonzero(length < BOND_CUTOFF)  # sorted by centre, as all pairs are
+    atom = pairs.center[short]
+    begin = np.searchsorted(atom, atom, side="left")
+    number = np.searchsorted(atom, atom, side="right") - begin
+    i = np.repeat(np.arange(len(short)), number)
+    j = np.arange(len(i)) - np.repeat(np.cumsum(number) - number, number) + begin[i]
+    keep = i != j
+    i, j = i[keep], j[keep]
+    return {
+        "bond": bond,
+        "pair": first,
+        "angle_atom": atom[i],
+        "angle_pair_i": short[i],
+        "angle_pair_j": short[j],
+    }
 
 
 def chgnet_site_energies(params: Params, vectors: Tensor, data: EdgeBatch) -> tuple[Tensor, Tensor]:

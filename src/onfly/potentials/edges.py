@@ -20,10 +20,12 @@ from torch import Tensor
 from onfly.potentials.base import Batch, Params, Potential, Prediction
 from onfly.potentials.neighbors import Candidates, Pairs, find_candidates, select_pairs
 
-__all__ = ["EdgeBatch", "EdgeGraph", "EdgePotential", "derivatives"]
+__all__ = ["UNDIRECTED", "EdgeBatch", "EdgeGraph", "EdgePotential", "derivatives"]
 
 # Index tensors of a family are joined by shifting them: kind of index -> what is counted.
 Index = dict[str, Tensor]
+# Kinds of the two arrays of `Pairs.undirected`, in families that use them.
+UNDIRECTED: Mapping[str, str] = MappingProxyType({"bond": "bond", "pair": "edge"})
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,10 @@ class EdgePotential(Potential):
 
     def counts(self, graph: EdgeGraph) -> dict[str, int]:
         """Return by how much each kind of index is shifted behind this graph."""
-        return {"atom": len(graph.species), "edge": len(graph.center)}
+        count = {"atom": len(graph.species), "edge": len(graph.center)}
+        if "pair" in graph.index:  # see `UNDIRECTED`
+            count["bond"] = len(graph.index["pair"])
+        return count
 
     def graph(self, atoms: Atoms) -> EdgeGraph:
         """Build the graph of one configuration."""

@@ -5,18 +5,17 @@ Model files are pickled modules: name only files that you trust (see `mace_loadi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
-from onfly.potentials.edges import EdgeBatch, EdgeGraph, EdgePotential
+from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
 from onfly.potentials.mace_contraction import with_monomials
-from onfly.potentials.mace_convolution import Neighbors, with_convolutions
+from onfly.potentials.mace_convolution import with_convolutions
 from onfly.potentials.mace_energy import MACEEnergy
 from onfly.potentials.mace_linear import with_direct_maps
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
@@ -55,21 +54,17 @@ class MACEPotential(EdgePotential):
 
     Parameters
     ----------
-    name
-        Name or path it was loaded by.
+    name, elements, device, dtype
+        As of `load`; without a precision, the model's own.
     model
-        A `mace.modules.MACE`.
-    elements
-        Chemical symbols to keep; None keeps all.
-    device, dtype
-        Where and how it is evaluated; None for the model's own precision.
+        A `mace.modules.MACE`, which is changed.
     sha256
         Digest of the model file.
     """
 
     family = "mace"
     has_table = True
-    index_kinds: Mapping[str, str] = MappingProxyType({"pair": "edge", "bond": "bond"})
+    index_kinds = UNDIRECTED
     defaults = Defaults(0.5, 1e-3, 1.5, 10.0, "paper, for MACE-MP-0 medium")
 
     def __init__(
@@ -88,9 +83,8 @@ class MACEPotential(EdgePotential):
         if elements is not None and set(elements) != set(known_elements(model)):
             model, self._scale = prune_elements(model, elements)
         self.elements = known_elements(model)
-        energy = MACEEnergy(with_direct_maps(with_convolutions(with_monomials(model)))).to(
-            device, self.dtype
-        )
+        model = with_direct_maps(with_convolutions(with_monomials(model)))
+        energy = MACEEnergy(model).to(device, self.dtype)
         self._energy = energy.eval().requires_grad_(False)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.r_max)
@@ -109,10 +103,6 @@ class MACEPotential(EdgePotential):
         """Return the factors on σ_TL of the tensors that pruning rescaled."""
         return dict(self._scale)
 
-    def counts(self, graph: EdgeGraph) -> dict[str, int]:
-        """Count atoms, pairs and undirected pairs."""
-        return {**super().counts(graph), "bond": len(graph.index["pair"])}
-
     def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
         """Number the undirected pairs."""
         bond, pair = pairs.undirected()
@@ -122,24 +112,8 @@ class MACEPotential(EdgePotential):
         self, params: Params, vectors: Tensor, data: EdgeBatch
     ) -> tuple[Tensor, Tensor]:
         """Evaluate `MACEEnergy` with the given parameters."""
-        onehot = torch.nn.functional.one_hot(data.species, len(self.elements)).to(self.dtype)
         named = {f"model.{name}": tensor for name, tensor in params.items()}
-        center, neighbor, slots = data.center, data.neighbor, data.slots
-        assert slots is not None
-        if self._energy.undirected:
-            pair, bond = data.index["pair"], data.index["bond"]
-        else:
-            pair = bond = torch.arange(len(center), device=center.device)
-        zero = center.new_zeros(1)  # stands for the pair that is not there
-        table = Neighbors(
-            sender=neighbor.index_select(0, pair),
-            receiver=center.index_select(0, pair),
-            atom=torch.cat([neighbor, zero])[slots],
-            row=torch.cat([bond, zero])[slots],
-        )
-        return torch.func.functional_call(
-            self._energy, named, (vectors, onehot, pair, slots, table)
-        )
+        return torch.func.functional_call(self._energy, named, (vectors, data))
 
     def site_reference(self, data: EdgeBatch) -> Tensor:
         """Return the energies of the isolated atoms, which are not sampled."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onfly.potentials.edges import EdgeBatch
 from onfly.potentials.mace_convolution import Neighbors
 
 __all__ = ["MACEEnergy"]
@@ -68,23 +69,30 @@ class MACEEnergy(nn.Module):
                         names.append(f"{prefix}.{own}")
         return tuple(names)
 
-    def forward(
-        self, vectors: Tensor, onehot: Tensor, rows: Tensor, slots: Tensor, table: Neighbors
-    ) -> tuple[Tensor, Tensor]:
+    def _table(self, data: EdgeBatch) -> tuple[Tensor, Neighbors]:
+        """Return the pair that stands for each row of the radial functions, and the neighbours."""
+        center, neighbor, slots = data.center, data.neighbor, data.slots
+        if self.undirected:
+            pair, row = data.index["pair"], data.index["bond"]
+        else:
+            pair = row = torch.arange(len(center), device=center.device)
+        zero = center.new_zeros(1)  # in slots that are empty
+        return pair, Neighbors(
+            sender=neighbor.index_select(0, pair),
+            receiver=center.index_select(0, pair),
+            atom=torch.cat([neighbor, zero])[slots],
+            row=torch.cat([row, zero])[slots],
+        )
+
+    def forward(self, vectors: Tensor, data: EdgeBatch) -> tuple[Tensor, Tensor]:
         """Evaluate the blocks.
 
         Parameters
         ----------
         vectors
             From centre to neighbour in Å, shape (E, 3).
-        onehot
-            Elements of the atoms, shape (N, number of elements).
-        rows
-            The pair that stands for each row of the radial functions, shape (R,).
-        slots
-            The pair in each slot of the table, E in those that are empty, shape (N, D).
-        table
-            Neighbours of the atoms.
+        data
+            Joined graphs, with table and undirected pairs.
 
         Returns
         -------
@@ -92,8 +100,10 @@ class MACEEnergy(nn.Module):
             Energies in eV, shape (N,), and features, shape (N, F): the scalar channels of each
             interaction (the paper: the first and last 128 of MACE-MP-0 medium's 640).
         """
-        model = self.model
-        edge_index: Any = table
+        model, slots = self.model, data.slots
+        assert slots is not None
+        rows, edge_index = self._table(data)
+        onehot = nn.functional.one_hot(data.species, len(model.atomic_numbers)).to(vectors.dtype)
         lengths = vectors.index_select(0, rows).square().sum(-1, keepdim=True).sqrt()
         node_feats = model.node_embedding(onehot)
         harmonics = model.spherical_harmonics(-vectors)  # from the sender, the neighbour
