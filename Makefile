@@ -10,6 +10,9 @@ EQUIFORMER := .venv-equiformer
 DOCS := .venv-docs
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
+# Modules are compiled at their first import: most of the twenty thousand installed never see one,
+# and compiling them all would take minutes.
+PIP := -m pip install -q --no-compile
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
@@ -52,41 +55,41 @@ test-docs: docs
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -q "$(TORCH)"
-	$(VENV)/bin/python -m pip install -q -e ".[chgnet,mace,tblite]"
+	$(VENV)/bin/python $(PIP) "$(TORCH)"
+	$(VENV)/bin/python $(PIP) -e ".[chgnet,mace,tblite]"
 	touch $@
 
 # The database server of the tests is a program of its own under the GPL: it is started, never
 # imported, and its Python dependencies are not needed.
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(VENV)/bin/python -m pip install -q -e ".[test,dev]"
-	$(VENV)/bin/python -m pip install -q --no-deps secantusdb==0.6.0b17
+	$(VENV)/bin/python $(PIP) -e ".[test,dev]"
+	$(VENV)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
 	touch $@
 
 $(DOCS)/.ready: pyproject.toml
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install -q "pip>=25.1"
-	$(DOCS)/bin/python -m pip install -q --group docs
+	$(DOCS)/bin/python $(PIP) "pip>=25.1"
+	$(DOCS)/bin/python $(PIP) --group docs
 	touch $@
 
 $(NEQUIP)/.ready: pyproject.toml
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
-	$(NEQUIP)/bin/python -m pip install -q "$(TORCH)"
-	$(NEQUIP)/bin/python -m pip install -q -e ".[nequip,test]"
+	$(NEQUIP)/bin/python $(PIP) "$(TORCH)"
+	$(NEQUIP)/bin/python $(PIP) -e ".[nequip,test]"
 	touch $@
 
 $(EQUIFORMER)/.ready: pyproject.toml
 	test -x $(EQUIFORMER)/bin/python || $(PYTHON) -m venv $(EQUIFORMER)
-	$(EQUIFORMER)/bin/python -m pip install -q "$(TORCH)"
-	$(EQUIFORMER)/bin/python -m pip install -q -e ".[equiformer,test]"
-	$(EQUIFORMER)/bin/python -m pip install -q --no-deps fairchem-core==1.10.0
+	$(EQUIFORMER)/bin/python $(PIP) "$(TORCH)"
+	$(EQUIFORMER)/bin/python $(PIP) -e ".[equiformer,test]"
+	$(EQUIFORMER)/bin/python $(PIP) --no-deps fairchem-core==1.10.0
 	touch $@
 
 $(REMOTE)/.ready: pyproject.toml
 	test -x $(REMOTE)/bin/python || $(PYTHON) -m venv $(REMOTE)
-	$(REMOTE)/bin/python -m pip install -q "$(TORCH)"
-	$(REMOTE)/bin/python -m pip install -q -e ".[remote,test]"
-	$(REMOTE)/bin/python -m pip install -q --no-deps secantusdb==0.6.0b17
+	$(REMOTE)/bin/python $(PIP) "$(TORCH)"
+	$(REMOTE)/bin/python $(PIP) -e ".[remote,test]"
+	$(REMOTE)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
 	touch $@
 
 clean:

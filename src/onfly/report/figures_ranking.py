@@ -117,8 +117,8 @@ def likelihood_by_error(data: RunData, history: CalibrationHistory) -> Figure | 
         )
     counts = []
     for name, color, mask, shift in (
-        ("interventions", theme.MODEL, ~audit, -0.07),
-        ("audits", theme.AUDIT, audit, 0.07),
+        ("interventions", theme.MODEL, ~audit, -0.04),
+        ("audits", theme.AUDIT, audit, 0.04),
     ):
         if not mask.any():
             continue
@@ -148,7 +148,7 @@ def likelihood_by_error(data: RunData, history: CalibrationHistory) -> Figure | 
     return Figure(
         key="likelihood",
         title="Do the error bars know which predictions are bad?",
-        xlabel="|error| in units of the threshold, and number of labels",
+        xlabel="|error| in units of the threshold (n: number of labels)",
         xticks=ticks,
         xrange=(-0.5, len(NAMES) - 0.5),
         panels=[Panel("mean log-likelihood", items)],
@@ -161,10 +161,10 @@ def likelihood_by_error(data: RunData, history: CalibrationHistory) -> Figure | 
             if any(isinstance(i, Points) and i.symbol == "circle-open" for i in items)
             else "."
         ),
-        height=380,
-        wide=False,
+        height=340,
     )
 
 
 def _count(numbers: Sequence[int]) -> str:
-    return "n = " + " + ".join(map(str, numbers))
+    """Interventions first, as in the legend."""
+    return "n = " + ", ".join(map(str, numbers))

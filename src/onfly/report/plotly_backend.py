@@ -201,7 +201,9 @@ def draw_plotly(spec: Figure) -> go.Figure:
     figure.update_xaxes(title={"text": spec.xlabel, "standoff": 8}, row=n, col=1)
     if spec.integer_x:
         figure.update_xaxes(dtick=integer_step(spec), tick0=0)
+    lines = 1
     if spec.xticks is not None:
+        lines += max(text.count("\n") for _, text in spec.xticks)
         figure.update_xaxes(
             tickvals=[x for x, _ in spec.xticks],
             ticktext=[text.replace("\n", "<br>") for _, text in spec.xticks],
@@ -211,7 +213,7 @@ def draw_plotly(spec: Figure) -> go.Figure:
     figure.update_layout(
         **LAYOUT,
         height=spec.height,
-        margin={"l": 70, "r": 18, "t": 34, "b": 52},
+        margin={"l": 70, "r": 18, "t": 34, "b": 34 + 18 * lines},
         legend={
             "orientation": "h",
             "x": 0,

@@ -130,6 +130,18 @@ def tiles(data: RunData) -> list[dict[str, str]]:
     return result
 
 
+def _time_step(data: RunData) -> str:
+    """Return the time step of the log; stages may differ."""
+    step, time = data.thermo.get("step", np.empty(0)), data.thermo.get("time_fs", np.empty(0))
+    if np.size(step) > 1:
+        each = np.diff(time) / np.diff(step)
+        steps = sorted({float(f"{value:.4g}") for value in each[np.isfinite(each)] if value > 0})
+        if steps:
+            return f"{', '.join(f'{value:g}' for value in steps)} fs"
+    wanted = find_setting(data.run.settings, "time_step")
+    return f"{wanted} fs" if wanted else "default of the dynamics"
+
+
 def facts(data: RunData) -> list[tuple[str, str]]:
     """The settings that everybody wants to know."""
     run, model = data.run, data.model
@@ -138,7 +150,6 @@ def facts(data: RunData) -> list[tuple[str, str]]:
     audit = find_setting(run.settings, "audit_interval")
     limit = find_setting(run.settings, "max_probability")
     sampler = run.ensemble.posterior if run.ensemble else None
-    step = find_setting(run.settings, "time_step")
     rows = [
         (
             "Compound",
@@ -155,7 +166,7 @@ def facts(data: RunData) -> list[tuple[str, str]]:
             "Audits",
             f"at random steps, one in {audit} on average" if audit else "interval not recorded",
         ),
-        ("Time step", f"{step} fs" if step else "default of the dynamics"),
+        ("Time step", _time_step(data)),
         ("Posterior", f"{sampler}, generation {run.ensemble.generation}" if run.ensemble else NONE),
         ("Seed", str(run.seed)),
     ]
