@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 # Modules are compiled at their first import: most of the twenty thousand installed never see one,
 # and compiling them all would take minutes.
 PIP := -m pip install -q --no-compile
-PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal
+PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal --durations=25
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-main test-nequip test-remote test-docs test-slow docs lint clean
