@@ -17,9 +17,10 @@ from onfly.library.indexes import MODEL_INDEXES, ensure_indexes
 from onfly.library.search import pipeline
 from onfly.settings import get_settings
 from onfly.testing.models import toy_model
-from onfly.testing.mongo import URI_VARIABLE, MongoAddress, new_database_name
+from onfly.testing.mongo import URI_VARIABLE, MongoAddress, mongo_address, new_database_name
 
-pytestmark = [pytest.mark.mongo, pytest.mark.slow]
+# most of it is filling the collection
+pytestmark = [pytest.mark.mongo, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +39,33 @@ QUERIES = {
     "temperature": {"temperature": 1500, "formula": "CaZrS3"},
     "coverage": {"min_coverage": 0.9999, "limit": 20},
     "campaign": {"campaign": "campaign-17", "limit": 20},
+    "chemical system and state": {"chemsys": "Zr-Ca-S", "state": "unproven"},
+    "elements and formula": {"elements": ["S", "Ca"], "formula": "CaZrS3"},
     "level of theory": {"level_of_theory": "HSE", "formula": "CaZrS3"},
 }
 # the test server reads all documents that match before it sorts and cuts, MongoDB does not
 BROAD = {
     "foundation model": {"foundation_model": "mace-mp-medium", "limit": 20},
     "newest": {"limit": 20},
+    "element": {"elements": ["Ca"], "limit": 20},
+    "elements": {"elements": ["Ca", "Zr", "S"], "limit": 20},
+    "state": {"state": "unproven", "limit": 20},
+    "level of theory": {"level_of_theory": "HSE", "limit": 20},
 }
 INDEXED = ("model_id", "formula_pretty", "chemsys", "threshold_ev", "coverage", "campaign")
-INDEXED_BROAD = ("foundation_model", "created_at")
+INDEXED_BROAD = ("foundation_model", "created_at", "state", "level_of_theory")
 
 
 @pytest.fixture(scope="module")
-def library(mongo_uri, tmp_path_factory):
-    address = MongoAddress(mongo_uri, new_database_name())
+def server(tmp_path_factory):
+    """A server with memory for all documents: 0.4 GB, and the indexes."""
+    with mongo_address(tmp_path_factory.mktemp("server"), cache_size="1G") as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def library(server, tmp_path_factory):
+    address = MongoAddress(server, new_database_name())
     root = tmp_path_factory.mktemp("scale")
     settings = get_settings(JOB_STORE=address.job_store_spec(), ARTIFACT_DIR=root)
     library = ModelLibrary.from_settings(settings, refresh=False)
@@ -59,10 +73,12 @@ def library(mongo_uri, tmp_path_factory):
     base = model_record(doc, {"blob_uuid": "x", "store": "data"})
     rng = np.random.default_rng(0)
     collection = library.models_store._collection
+    # the test server takes ten minutes and more for an index on lists of documents that are there
+    elements = [index for index in MODEL_INDEXES if index[0][0] == "elements"]
+    ensure_indexes(library.models_store, elements)
     for start in range(0, N_MODELS, 5000):
         collection.insert_many([_synthetic(base, i, rng) for i in range(start, start + 5000)])
     wanted = INDEXED + INDEXED_BROAD
-    # the test server takes ten minutes and more for an index on the lists of elements
     ensure_indexes(
         library.models_store,
         [index for index in MODEL_INDEXES if index[0][0] in wanted],
@@ -95,13 +111,14 @@ def _synthetic(base, i, rng):
     }
 
 
-def _median_seconds(work):
+def _best_seconds(work, n_times=9):
+    """Return the shortest time: of a query, not of what else the machine does."""
     times = []
-    for _ in range(5):
+    for _ in range(n_times):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return sorted(times)[2]
+    return min(times)
 
 
 def _plan(library, criteria):
@@ -118,7 +135,7 @@ def test_queries_use_an_index_and_are_fast(library, name):
     assert found
     dates = [model.created_at for model in found]
     assert dates == sorted(dates, reverse=True)
-    seconds = _median_seconds(lambda: library.query(**criteria))
+    seconds = _best_seconds(lambda: library.query(**criteria))
     logger.info("%s: %d models, %.1f ms", name, len(found), 1e3 * seconds)
     assert "IXSCAN" in _plan(library, criteria)
     assert seconds < LIMIT_SECONDS
@@ -126,11 +143,17 @@ def test_queries_use_an_index_and_are_fast(library, name):
 
 @pytest.mark.parametrize("name", BROAD)
 def test_broad_queries_use_an_index(library, name):
-    assert "IXSCAN" in _plan(library, BROAD[name])
+    criteria = BROAD[name]
+    assert "IXSCAN" in _plan(library, criteria)
+    n_times = 9 if URI_VARIABLE in os.environ else 1
+    seconds = _best_seconds(lambda: library.query(**criteria), n_times)
+    logger.info("%s: %.1f ms", name, 1e3 * seconds)
+    for element in criteria.get("elements", ()):
+        assert all(element in map(str, m.elements) for m in library.query(**criteria))
     if URI_VARIABLE in os.environ:
-        assert _median_seconds(lambda: library.query(**BROAD[name])) < LIMIT_SECONDS
+        assert seconds < LIMIT_SECONDS
 
 
 def test_get_is_fast(library):
     assert library.get("synthetic-77777").run_id == "run-77777"
-    assert _median_seconds(lambda: library.get("synthetic-50000")) < LIMIT_SECONDS
+    assert _best_seconds(lambda: library.get("synthetic-50000")) < LIMIT_SECONDS

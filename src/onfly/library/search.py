@@ -56,7 +56,13 @@ def pipeline(
     first = next((name for name in _TELLING if name in criteria), None)
     stages: list[dict[str, Any]] = []
     if first is not None:
-        stages.append({"$match": {first: criteria[first]}})
+        chosen = criteria[first]
+        if isinstance(chosen, dict) and chosen.get("$all"):
+            # of several elements an index finds one; which others there are is left to the rest
+            stages.append({"$match": {first: chosen["$all"][0]}})
+            first = first if len(chosen["$all"]) == 1 and len(chosen) == 1 else None
+        else:
+            stages.append({"$match": {first: chosen}})
     if rest := {name: value for name, value in criteria.items() if name != first}:
         stages.append({"$match": rest})
     stages.append({"$sort": sort})

@@ -93,10 +93,13 @@ class WireServer:
     ----------
     folder
         Where its data and log lie.
+    cache_size
+        Memory for its data. What does not fit is read from the disk, document by document.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache_size: str = "256M") -> None:
         self.folder = folder
+        self.cache_size = cache_size
         self.process: subprocess.Popen | None = None
         self.server_port = 0
         self.proxy: FindAndModifyProxy | None = None
@@ -126,7 +129,8 @@ class WireServer:
                     *("--host", "127.0.0.1", "--port", str(self.server_port)),
                     *("--storage-path", str(self.folder / "data"), "--standalone"),
                     # without these, writes it acknowledged are lost when it is killed
-                    *("--cache-size", "256M", "--log-file-max", "64MB", "--sync-on-commit"),
+                    *("--log-file-max", "64MB", "--sync-on-commit"),
+                    *("--cache-size", self.cache_size),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -182,12 +186,12 @@ class WireServer:
 
 
 @contextmanager
-def mongo_address(folder: Path) -> Iterator[str]:
+def mongo_address(folder: Path, cache_size: str = "256M") -> Iterator[str]:
     """Yield the URI of the server named by the environment, or of one started for the while."""
     if uri := os.environ.get(URI_VARIABLE):
         yield uri
         return
-    server = WireServer(folder).start()
+    server = WireServer(folder, cache_size).start()
     try:
         yield server.uri
     finally:
