@@ -123,3 +123,16 @@ def test_search_equals_that_of_ase(seed):
     assert np.array_equal(found.center, center[order])
     assert np.array_equal(found.neighbor, neighbor[order])
     assert np.array_equal(found.image, image[order])
+
+
+def test_undirected_pairs_and_ranks():
+    atoms = skewed()
+    pairs = select_pairs(find_candidates(atoms, CUTOFF), atoms, CUTOFF)
+    bond, first = pairs.undirected()
+    assert len(first) == len(bond) / 2
+    assert (bond[first] == np.arange(len(first))).all()
+    assert (bond[pairs.reverse] == bond).all()
+    rank = pairs.rank()
+    for center in range(len(atoms)):
+        own = rank[pairs.center == center]
+        assert (own == np.arange(len(own))).all()
