@@ -59,6 +59,7 @@ SETTINGS: dict[str, dict] = {
     "map-step-3e-3": {"n_members": 1, "n_steps": 200, "step_size": 3e-3},
     "map-100-sigma-0.1": {"n_members": 1, "n_steps": 100, "prior_std": 0.1},
     "map-100-sigma-0.02": {"n_members": 1, "n_steps": 100, "prior_std": 0.02},
+    "map-100-step-1e-4": {"n_members": 1, "n_steps": 100, "step_size": 1e-4},
     "map-100-step-3e-4": {"n_members": 1, "n_steps": 100, "step_size": 3e-4},
     "map-100-step-3e-3": {"n_members": 1, "n_steps": 100, "step_size": 3e-3},
     "map-rows-2": {"n_members": 1, "n_steps": 200, "force_rows": 2},
