@@ -48,8 +48,10 @@ def command(home, moment, *args):
     FORKED.set_forkserver_preload(killed.PRELOAD)
     process = FORKED.Process(target=killed.run, args=(moment, args, home, environment(home)))
     process.start()
-    process.join(400)
-    assert process.exitcode is not None, "the command hangs"
+    process.join(500)
+    if process.exitcode is None:
+        process.kill()
+        pytest.fail(f"the command hangs: {(home / 'stderr').read_text()}")
     written = [(home / name).read_text() for name in ("stdout", "stderr")]
     return subprocess.CompletedProcess(args, process.exitcode, *written)
 
