@@ -280,7 +280,7 @@ def plot(report: Report, path: Path) -> None:
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
     for axis in axes:
-        axis.set_xscale("log")
+        axis.set_xlim(left=0.0)
     axes[1].axhline(1.0, color="black", lw=0.8)
     axes[0].axhline(0.5, color="black", lw=0.8)
     axes[2].axhline(0.95, color="black", lw=0.8)
