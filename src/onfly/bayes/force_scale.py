@@ -28,6 +28,7 @@ __all__ = ["FeatureTarget", "directions", "fit", "force_errors", "solve"]
 N_DIRECTIONS = 8
 # of log s around the value to start from: a factor e, so that two or three labels overrule it
 LOG_STD = 1.0
+# half width and number of points of the grid of log s: steps of 2 %
 GRID = 8.0, 801
 
 
