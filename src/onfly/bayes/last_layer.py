@@ -125,7 +125,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     ) -> Params:
         """Fit s to the newest labels, each judged by the posterior that had not seen it."""
         observed = state.extra.get("observed", torch.zeros(0, 3, dtype=torch.float64))
-        if "factor" in state.extra and self.scale_memory:
+        if "noise" in state.extra and self.scale_memory:
             factor = state.extra["factor"]
             noise = float(state.extra["noise"].square().mean().sqrt())
             for index in range(target.n_data - min(n, self.scale_memory), target.n_data):
