@@ -175,7 +175,7 @@ def test_a_failed_job_is_shown_with_its_reason(app, cluster, tmp_path, monkeypat
     first = cluster.launchpad.fireworks.find_one({"name": "emt label 0"}, sort=[("fw_id", 1)])
     with monkeypatch.context() as patch:
         patch.setenv("JOBFLOW_CONFIG_FILE", str(tmp_path / "missing.yaml"))
-        patch.setattr("onfly.labels.ase.AseLabelMaker.make.original", _broken)
+        patch.setattr("onfly.labels.ase.AseLabelMaker.run", _broken)
         launch_rocket(cluster.launchpad, FWorker(category="cpu"), fw_id=first["fw_id"])
     # the label is lost to the initial ensemble, which cannot do without it
     initial = cluster.launchpad.fireworks.find_one({"fw_id": {"$in": [first["fw_id"] + 1]}})
