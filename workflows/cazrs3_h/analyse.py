@@ -107,6 +107,8 @@ def main() -> None:
     axes[0].set(xlabel="time (ps)", ylabel="labels")
     axes[0].legend()
     axes[1].set(xlabel="time from a jump (fs)", ylabel="std of the energy (meV)")
+    if not axes[1].has_data():
+        axes[1].text(0.5, 0.5, "no jump", ha="center", transform=axes[1].transAxes)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out.with_name(arguments.out.name + ".png"), dpi=150)
     text = json.dumps(summary, indent=1)
