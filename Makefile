@@ -16,7 +16,7 @@ PIP := -m pip install -q --no-compile
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal --durations=25
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-main test-nequip test-remote test-docs test-slow docs lint clean
+.PHONY: demo test test-main test-nequip test-remote test-docs test-equiformer test-slow docs lint clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/onfly demo
@@ -93,4 +93,4 @@ $(REMOTE)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEQUIP) $(REMOTE) $(DOCS) onfly-demo site
+	rm -rf $(VENV) $(NEQUIP) $(REMOTE) $(EQUIFORMER) $(DOCS) onfly-demo site

@@ -34,6 +34,7 @@ from scipy.stats import spearmanr
 
 from onfly.analysis.metrics import auc_roc, mean_log_likelihood, rmse
 from onfly.bayes.calibration import Calibration
+from onfly.bayes.heads import without_head
 from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState
@@ -168,7 +169,7 @@ class Study:
             gaussian += here - inside
             chains += info.cpu_seconds
             traces, seen = list(info.traces), size
-        weights = [{k: v for k, v in m.items() if "head." not in k} for m in state.members]
+        weights = [without_head(member) for member in state.members]
         energies, features, forces = self.energies(weights, self.test)
         n, factor, fitted = len(weights), state.extra["factor"], state.extra["scale"]
         for k in [k for k in (1, 2, 4, 8) if k <= n]:
