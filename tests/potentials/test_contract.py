@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from safetensors.torch import load_file, save_file
 
+from onfly.bayes.heads import is_head
 from onfly.potentials import Params, Potential, Prediction
 
 STEP = 1e-4
@@ -221,6 +222,11 @@ def test_parameters_survive_a_safetensors_file(potential, crystal, tmp_path: Pat
     one, other = predict(potential, crystal, params), predict(potential, crystal, loaded)
     assert torch.equal(one.energy, other.energy)
     assert torch.equal(one.forces, other.forces)
+
+
+def test_no_parameter_is_taken_for_one_of_an_uncertainty_head(potential):
+    """Those are left out of the energy, and their prior is centred on zero."""
+    assert not [name for name in potential.parameters() if is_head(name)]
 
 
 def test_prior_scale_names_parameters(potential):

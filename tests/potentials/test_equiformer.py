@@ -109,7 +109,7 @@ def test_checkpoint_of_a_model_with_several_heads(equiformer_file, crystal, tmp_
     torch.save(checkpoint, tmp_path / "hydra.pt")
     loaded = load_foundation(tmp_path / "hydra.pt", dtype=torch.float64)
     weights = model.output_heads["energy"].energy_block.so3_linear_2.weight.double()
-    assert torch.equal(loaded.parameters()["head.energy_block.so3_linear_2.weight"], weights)
+    assert torch.equal(loaded.parameters()["energy_head.energy_block.so3_linear_2.weight"], weights)
     checkpoint["elementrefs"] = {}
     checkpoint["normalizers"]["energy"]["rmsd"] = torch.tensor(4.0)
     torch.save(checkpoint, tmp_path / "plain.pt")
@@ -132,7 +132,7 @@ def test_moving_averages_are_preferred(equiformer_file, tmp_path):
     params = load_foundation(tmp_path / "averaged.pt").parameters()
     expected = dict(averaged.named_parameters())
     for name, tensor in params.items():
-        theirs = expected[name.removeprefix("backbone.").removeprefix("head.")]
+        theirs = expected[name.removeprefix("backbone.").removeprefix("energy_head.")]
         assert torch.equal(tensor, theirs), name
 
 

@@ -36,7 +36,7 @@ class EquiformerEnergy(nn.Module):
         from e3nn import o3
         from fairchem.core.models.equiformer_v2.so3 import SO3_Embedding
 
-        self.backbone, self.head = backbone, head
+        self.backbone, self.energy_head = backbone, head
         self.scale, self.reference = scale / head.avg_num_nodes, reference
         self.n_features = backbone.sphere_channels
         self._embedding = SO3_Embedding
@@ -90,7 +90,7 @@ class EquiformerEnergy(nn.Module):
             x = block(x, numbers, radial, edge_index, owner, 0)
         x.set_embedding(model.norm(x.embedding))
         features = x.embedding[:, 0]
-        site = self.head.energy_block(x).embedding[:, 0, 0]
+        site = self.energy_head.energy_block(x).embedding[:, 0, 0]
         turn.wigner = turn.wigner_inv = None  # do not keep the graph alive
         return site * self.scale, features
 

@@ -99,9 +99,9 @@ def _our_name(name: str) -> str:
     while name.startswith("module."):
         name = name.removeprefix("module.")
     if name.startswith("energy_block."):
-        return f"head.{name}"
+        return f"energy_head.{name}"
     if name.startswith("output_heads.energy."):
-        return name.replace("output_heads.energy.", "head.")
+        return name.replace("output_heads.energy.", "energy_head.")
     return name if name.startswith(("backbone.", "output_heads.")) else f"backbone.{name}"
 
 
