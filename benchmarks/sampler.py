@@ -26,11 +26,11 @@ from common import Report, arguments
 from systems import MACE_SIZES, SYSTEMS, foundation_path, interleaved, one_thread, system
 
 from onfly.bayes import sghmc
-from onfly.bayes.chain import negative_log_posterior_gradient, preconditioner_floors
+from onfly.bayes.chain import preconditioner_floors
 from onfly.bayes.heads import head_log_scale, head_parameters, without_head
 from onfly.bayes.likelihood import LikelihoodScales, log_likelihood
 from onfly.bayes.minibatch import PrioritySampler
-from onfly.bayes.prior import GaussianPrior
+from onfly.bayes.prior import GaussianPrior, NegativeLogPosterior
 from onfly.bayes.target import PotentialTarget
 from onfly.potentials import load_foundation
 from onfly.seeds import torch_stream
@@ -67,17 +67,19 @@ def runs(target: PotentialTarget, batch_size: int, seed: int):
     generator = torch_stream("sampler", seed, "noise")
     indices = torch.arange(min(batch_size, target.n_data))
     weights = torch.full((len(indices),), 1.0 / len(indices), dtype=torch.float64)
-    floors = preconditioner_floors(
+    smallest = preconditioner_floors(
         prior, n_data=target.n_data, step_size=1e-3, friction=0.1, stability=0.5
     )
     state = {"ours": sghmc.init(params)}
+    floors = state["ours"].params.spread(smallest)
+    posterior = NegativeLogPosterior.of(prior, state["ours"].params, target.n_data)
 
     def step():
         sampler.draw(generator)
         _, grads = target.value_and_grad(state["ours"].params, indices, weights)
         state["ours"] = sghmc.step(
             state["ours"],
-            negative_log_posterior_gradient(prior, state["ours"].params, grads, target.n_data),
+            posterior.gradient(state["ours"].params, grads),
             n_data=target.n_data,
             step_size=STEP_SIZE,
             temperature=1e-9,

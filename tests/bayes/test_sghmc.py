@@ -8,9 +8,9 @@ from targets import LinearGaussianTarget, pair_target
 from torch import Tensor
 
 from onfly.bayes import GaussianPrior, PrioritySampler, sghmc
-from onfly.bayes.chain import negative_log_posterior_gradient
 from onfly.bayes.heads import head_parameters
 from onfly.bayes.precondition import update_second_moment
+from onfly.bayes.prior import NegativeLogPosterior
 
 
 def stationary_samples(
@@ -28,6 +28,7 @@ def stationary_samples(
     state = sghmc.init(target.reference())
     generator = torch.Generator().manual_seed(17)
     n = target.n_data
+    posterior = NegativeLogPosterior.of(prior, state.params, n)
     everything = torch.arange(n), torch.full((n,), 1.0 / n, dtype=torch.float64)
     samples = []
     for i in range(n_burn + n_steps):
@@ -37,7 +38,7 @@ def stationary_samples(
             grads = minibatch_gradient(target, state.params, batch_size, generator)
         state = sghmc.step(
             state,
-            negative_log_posterior_gradient(prior, state.params, grads, n),
+            posterior.gradient(state.params, grads),
             n_data=n,
             step_size=step_size,
             temperature=1.0,
@@ -229,12 +230,12 @@ def test_parameters_without_gradient_do_not_diffuse():
 
 def test_amsgrad_maximum_is_monotone():
     generator = torch.Generator().manual_seed(6)
-    second, largest = [torch.zeros(50)], [torch.zeros(50)]
+    second, largest = torch.zeros(50), torch.zeros(50)
     for step in range(1, 200):
-        before = largest[0].clone()
+        before = largest.clone()
         g = torch.randn(50, generator=generator) / step
-        update_second_moment(second, largest, [g], beta=0.99, step=step)
-        assert bool((largest[0] >= before).all())
+        update_second_moment(second, largest, g, beta=0.99, step=step)
+        assert bool((largest >= before).all())
 
 
 def test_noise_grows_with_the_root_of_temperature():

@@ -40,7 +40,7 @@ def test_unknown_element_is_an_error():
 
 
 def test_missing_package_names_the_extra(monkeypatch):
-    for name in ("sevenn", "sevenn.nn", "sevenn.nn.convolution"):
+    for name in ("sevenn", "sevenn.util"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"onfly\[nequip\]"):
         load_foundation("sevennet-0")

@@ -11,7 +11,7 @@ import torch
 from onfly.bayes import sghmc
 from onfly.bayes.adaptive import Plateau
 from onfly.bayes.minibatch import PrioritySampler
-from onfly.bayes.prior import GaussianPrior
+from onfly.bayes.prior import GaussianPrior, NegativeLogPosterior
 from onfly.bayes.schedules import CyclicSchedule
 from onfly.bayes.target import Target
 from onfly.potentials import Params
@@ -129,10 +129,12 @@ def run_cycle(
     n = sampler.n_data
     if n != target.n_data:
         raise ValueError(f"the sampler draws from {n} labels, the target has {target.n_data}")
-    floors = preconditioner_floors(
+    smallest = preconditioner_floors(
         prior, n_data=n, step_size=schedule.step_size, friction=friction, stability=stability
     )
     state, trace = sghmc.init(params), ChainTrace()
+    floors = state.params.spread(smallest)
+    posterior = NegativeLogPosterior.of(prior, state.params, n)
     every = max(1, schedule.n_steps // TRACE_POINTS)
     newest = torch.tensor([n - 1]), torch.ones(1)
     i = 0
@@ -146,7 +148,7 @@ def run_cycle(
                 on_progress(i, schedule.n_steps)
         state = sghmc.step(
             state,
-            negative_log_posterior_gradient(prior, state.params, likelihood_grads, n),
+            posterior.gradient(state.params, likelihood_grads),
             n_data=n,
             step_size=step_size,
             temperature=temperature,
@@ -164,26 +166,13 @@ def run_cycle(
                 latest, _ = target.value_and_grad(state.params, *newest)
                 if plateau.reached(latest):
                     schedule, plateau = plateau.shorten(i, schedule), None
-    if not all(bool(value.isfinite().all()) for value in state.params.values()):
+    if not bool(state.params.vector.isfinite().all()):
         raise ChainDivergedError(
             f"parameters are not finite after {state.step} steps: use a smaller step size than "
             f"{schedule.step_size:g}, and check the labels for outliers"
         )
-    return state.params, trace
-
-
-def negative_log_posterior_gradient(
-    prior: GaussianPrior, params: Params, likelihood_grads: dict[str, Any], n_data: int
-) -> Params:
-    """Return g = ∇[-(1/N) log prior - mean log-likelihood]."""
-    gradient = prior.gradient(params)
-    torch._foreach_mul_(list(gradient.values()), -1.0 / n_data)
-    reached = [name for name in gradient if likelihood_grads.get(name) is not None]
-    if reached:
-        torch._foreach_sub_(
-            [gradient[name] for name in reached], [likelihood_grads[name] for name in reached]
-        )
-    return gradient
+    # copies: a view would drag the whole vector along into files and other processes
+    return {name: value.clone() for name, value in state.params.items()}, trace
 
 
 def _record(

@@ -1,8 +1,6 @@
-"""AMSGrad preconditioner, fused over all tensors."""
+"""AMSGrad preconditioner, for all parameters in one vector."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,9 +9,9 @@ __all__ = ["root_denominator", "update_second_moment"]
 
 
 def update_second_moment(
-    second_moment: list[Tensor],
-    max_second_moment: list[Tensor],
-    grads: list[Tensor],
+    second_moment: Tensor,
+    max_second_moment: Tensor,
+    grads: Tensor,
     *,
     beta: float,
     step: int,
@@ -26,21 +24,20 @@ def update_second_moment(
     Parameters
     ----------
     second_moment, max_second_moment, grads
-        Tensors in the same order.
+        Tensors of one shape.
     beta
         Decay of the running mean.
     step
         Number of this update, from 1.
     """
-    torch._foreach_mul_(second_moment, beta)
-    torch._foreach_addcmul_(second_moment, grads, grads, 1.0 - beta)
-    corrected = torch._foreach_div(second_moment, 1.0 - beta**step)
-    torch._foreach_maximum_(max_second_moment, corrected)
+    second_moment.mul_(beta).addcmul_(grads, grads, value=1.0 - beta)
+    corrected = second_moment / (1.0 - beta**step)
+    torch.maximum(max_second_moment, corrected, out=max_second_moment)
 
 
 def root_denominator(
-    max_second_moment: list[Tensor], *, eps: float, floors: Sequence[float] | None = None
-) -> list[Tensor]:
+    max_second_moment: Tensor, *, eps: float, floors: Tensor | None = None
+) -> Tensor:
     """Return sqrt(v̂) + ε, the inverse of the preconditioner m̂.
 
     Parameters
@@ -50,11 +47,8 @@ def root_denominator(
     eps
         ε.
     floors
-        Smallest allowed value of each tensor. Without one, a direction that the labels hardly see
-        has m̂ = 1/ε and its noise leaves the prior within a few steps.
+        Smallest allowed values, of the same shape. Without them, a direction that the labels
+        hardly see has m̂ = 1/ε and its noise leaves the prior within a few steps.
     """
-    denominator = list(torch._foreach_sqrt(max_second_moment))
-    torch._foreach_add_(denominator, eps)
-    if floors is not None:
-        torch._foreach_clamp_min_(denominator, list(floors))
-    return denominator
+    denominator = max_second_moment.sqrt().add_(eps)
+    return denominator if floors is None else denominator.clamp_min_(floors)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onfly.bayes.flat import FlatParams
 from onfly.bayes.heads import is_head
 from onfly.potentials import Params
 
-__all__ = ["GaussianPrior"]
+__all__ = ["GaussianPrior", "NegativeLogPosterior"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +110,32 @@ class GaussianPrior:
                 total += float((difference.double() / self.std[name]).square().sum())
                 count += difference.numel()
         return math.sqrt(total / max(count, 1))
+
+
+@dataclass(frozen=True)
+class NegativeLogPosterior:
+    """g = ∇[-(1/N) log prior - mean log-likelihood], with the prior laid out once for a cycle.
+
+    Parameters
+    ----------
+    mean
+        Prior mean, shape (P,).
+    weight
+        1/(N σ_TL²), shape (P,).
+    """
+
+    mean: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, prior: GaussianPrior, like: FlatParams, n_data: int) -> NegativeLogPosterior:
+        """Lay out a prior in the order of some parameters, for N labels."""
+        weight = {name: 1.0 / (n_data * std**2) for name, std in prior.std.items()}
+        return cls(like.gather(prior.mean), like.spread(weight))
+
+    def gradient(
+        self, params: FlatParams, likelihood_grads: Mapping[str, Tensor | None]
+    ) -> FlatParams:
+        """Return g; a missing gradient of the likelihood counts as zero."""
+        g = params.gather(likelihood_grads).neg_()
+        return params.with_vector(g.addcmul_(params.vector - self.mean, self.weight))

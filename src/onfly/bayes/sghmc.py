@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from onfly.bayes.flat import FlatParams
 from onfly.bayes.precondition import root_denominator, update_second_moment
 from onfly.potentials import Params
 
@@ -41,34 +42,26 @@ class SGHMCState:
         Steps so far.
     """
 
-    params: Params
-    momentum: Params
-    second_moment: Params
-    max_second_moment: Params
+    params: FlatParams
+    momentum: FlatParams
+    second_moment: FlatParams
+    max_second_moment: FlatParams
     step: int = 0
 
 
 def init(params: Params) -> SGHMCState:
-    """Return the state of a chain that starts, at rest, at clones of the parameters."""
-    if not params:
-        raise ValueError("there are no parameters to sample")
+    """Return the state of a chain that starts, at rest, at clones of the parameters.
 
-    def zeros() -> Params:
-        return {name: torch.zeros_like(value) for name, value in params.items()}
-
-    start = {name: value.detach().clone() for name, value in params.items()}
-    return SGHMCState(start, zeros(), zeros(), zeros())
-
-
-def _clone(params: Params) -> Params:
-    return {name: value.clone() for name, value in params.items()}
-
-
-def _standard_normal(like: list[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """Draw the noise of all tensors in one call and hand out views of it."""
-    sizes = [tensor.numel() for tensor in like]
-    flat = torch.randn(sum(sizes), generator=generator, dtype=like[0].dtype, device=like[0].device)
-    return [part.view(tensor.shape) for part, tensor in zip(flat.split(sizes), like, strict=True)]
+    Raises
+    ------
+    ValueError
+        If there are no parameters, or they differ in type or device.
+    """
+    start = FlatParams.of(params)
+    momentum, second, largest = (
+        start.with_vector(torch.zeros_like(start.vector)) for _ in range(3)
+    )
+    return SGHMCState(start, momentum, second, largest)
 
 
 def step(
@@ -82,7 +75,7 @@ def step(
     friction: float = 0.1,
     beta: float = 0.999,
     eps: float = 1e-4,
-    floors: Mapping[str, float] | None = None,
+    floors: Tensor | None = None,
     inplace: bool = False,
 ) -> SGHMCState:
     """Return the state after one step.
@@ -94,7 +87,8 @@ def step(
     grads
         g, the gradient of -(1/N) log prior - mean log-likelihood. None, or a gradient that was
         exactly zero in all steps so far, leaves the parameter where it is: without any gradient the
-        preconditioner is unknown, and 1/ε in its place would be a wild random walk.
+        preconditioner is unknown, and 1/ε in its place would be a wild random walk. Given as
+        `FlatParams`, it is not copied.
     n_data
         Number of labels N.
     step_size
@@ -106,37 +100,26 @@ def step(
     friction, beta, eps
         α, decay of the second moment, ε.
     floors
-        Smallest value of 1/m̂ for each parameter, see `onfly.bayes.precondition`.
+        Smallest values of 1/m̂, shape (P,), see `onfly.bayes.precondition`.
     inplace
         Reuse the buffers of `state`, which must not be used afterwards. The numbers are the same.
     """
-    params, momentum, second, largest = (
-        state.params,
-        state.momentum,
-        state.second_moment,
-        state.max_second_moment,
-    )
     if not inplace:
-        params, momentum, second, largest = map(_clone, (params, momentum, second, largest))
-    names = list(params)
-    theta = [params[name] for name in names]
-    p = [momentum[name] for name in names]
-    v_max = [largest[name] for name in names]
-    g = [
-        torch.zeros_like(params[name]) if (grad := grads.get(name)) is None else grad
-        for name in names
-    ]
-    update_second_moment([second[name] for name in names], v_max, g, beta=beta, step=state.step + 1)
-    denominator = root_denominator(
-        v_max, eps=eps, floors=None if floors is None else [floors[name] for name in names]
-    )
-    torch._foreach_mul_(p, 1.0 - friction)
-    torch._foreach_add_(p, g, alpha=-friction)
+        state = SGHMCState(
+            state.params.with_vector(state.params.vector.clone()),
+            state.momentum.with_vector(state.momentum.vector.clone()),
+            state.second_moment.with_vector(state.second_moment.vector.clone()),
+            state.max_second_moment.with_vector(state.max_second_moment.vector.clone()),
+            state.step,
+        )
+    theta, p, v_max = state.params.vector, state.momentum.vector, state.max_second_moment.vector
+    g = grads.vector if isinstance(grads, FlatParams) else state.params.gather(grads)
+    update_second_moment(state.second_moment.vector, v_max, g, beta=beta, step=state.step + 1)
+    denominator = root_denominator(v_max, eps=eps, floors=floors)
+    p.mul_(1.0 - friction).add_(g, alpha=-friction)
     if temperature > 0.0:
-        noise = list(torch._foreach_sqrt(denominator))
-        torch._foreach_mul_(noise, list(torch._foreach_sign(v_max)))
-        torch._foreach_mul_(noise, _standard_normal(theta, generator))
-        scale = friction * math.sqrt(2.0 * temperature / (step_size * n_data))
-        torch._foreach_add_(p, noise, alpha=scale)
-    torch._foreach_addcdiv_(theta, p, denominator, value=step_size)
-    return SGHMCState(params, momentum, second, largest, state.step + 1)
+        xi = torch.randn(theta.shape, generator=generator, dtype=theta.dtype, device=theta.device)
+        xi.mul_(denominator.sqrt()).mul_(v_max.sign())
+        p.add_(xi, alpha=friction * math.sqrt(2.0 * temperature / (step_size * n_data)))
+    theta.addcdiv_(p, denominator, value=step_size)
+    return replace(state, step=state.step + 1)

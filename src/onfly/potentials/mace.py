@@ -15,10 +15,9 @@ from torch import Tensor
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
 from onfly.potentials.mace_contraction import with_monomials
-from onfly.potentials.mace_convolution import with_convolutions
 from onfly.potentials.mace_energy import MACEEnergy
-from onfly.potentials.mace_linear import with_direct_maps
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
+from onfly.potentials.mace_modules import with_convolutions, with_direct_maps
 from onfly.potentials.mace_pruning import known_elements, prune_elements
 from onfly.potentials.neighbors import Pairs
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onfly.potentials.e3nn_convolution import in_slots, neighbor_table
 from onfly.potentials.edges import EdgeBatch
-from onfly.potentials.mace_convolution import Neighbors
 
 __all__ = ["MACEEnergy"]
 
@@ -69,21 +69,6 @@ class MACEEnergy(nn.Module):
                         names.append(f"{prefix}.{own}")
         return tuple(names)
 
-    def _table(self, data: EdgeBatch) -> tuple[Tensor, Neighbors]:
-        """Return the pair that stands for each row of the radial functions, and the neighbours."""
-        center, neighbor, slots = data.center, data.neighbor, data.slots
-        if self.undirected:
-            pair, row = data.index["pair"], data.index["bond"]
-        else:
-            pair = row = torch.arange(len(center), device=center.device)
-        zero = center.new_zeros(1)  # in slots that are empty
-        return pair, Neighbors(
-            sender=neighbor.index_select(0, pair),
-            receiver=center.index_select(0, pair),
-            atom=torch.cat([neighbor, zero])[slots],
-            row=torch.cat([row, zero])[slots],
-        )
-
     def forward(self, vectors: Tensor, data: EdgeBatch) -> tuple[Tensor, Tensor]:
         """Evaluate the blocks.
 
@@ -102,14 +87,12 @@ class MACEEnergy(nn.Module):
         """
         model, slots = self.model, data.slots
         assert slots is not None
-        rows, edge_index = self._table(data)
+        rows, edge_index = neighbor_table(data, undirected=self.undirected)
         onehot = nn.functional.one_hot(data.species, len(model.atomic_numbers)).to(vectors.dtype)
         lengths = vectors.index_select(0, rows).square().sum(-1, keepdim=True).sqrt()
         node_feats = model.node_embedding(onehot)
         harmonics = model.spherical_harmonics(-vectors)  # from the sender, the neighbour
-        empty = harmonics.new_zeros(1, harmonics.shape[1])
-        edge_attrs = torch.cat([harmonics, empty]).index_select(0, slots.flatten())
-        edge_attrs = edge_attrs.unflatten(0, slots.shape)
+        edge_attrs = in_slots(harmonics, slots)
         edge_feats = model.radial_embedding(lengths, onehot, edge_index, model.atomic_numbers)
         edge_feats, cutoff = edge_feats if isinstance(edge_feats, tuple) else (edge_feats, None)
         heads = torch.full_like(onehot[:, 0], self.head, dtype=torch.int64)

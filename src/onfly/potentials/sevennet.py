@@ -9,14 +9,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
-from onfly.potentials.edges import EdgeBatch, EdgePotential
+from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
+from onfly.potentials.neighbors import Pairs
 from onfly.potentials.precision import default_dtype
-from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
+from onfly.potentials.sevennet_energy import SevenNetEnergy
 
 __all__ = ["SevenNetPotential", "load", "matches"]
 
@@ -49,14 +51,12 @@ def load(
         If the model does not know an element, or is of an unsupported kind.
     """
     try:
-        import sevenn.nn.convolution
         from sevenn.util import load_checkpoint, pretrained_name_to_path
     except ModuleNotFoundError as error:
         raise ImportError('SevenNet is not installed: pip install "onfly[nequip]"') from error
     path = Path(pretrained_name_to_path(NAMES[name]) if name in NAMES else name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no SevenNet checkpoint at {path}")
-    sevenn.nn.convolution.message_gather = message_gather
     with default_dtype(torch.float32):  # its tables are compared with those of the checkpoint
         model = load_checkpoint(str(path)).build_model()
     potential = SevenNetPotential(name, model, device, dtype or torch.float32)
@@ -81,6 +81,8 @@ class SevenNetPotential(EdgePotential):
     """
 
     family = "sevennet"
+    has_table = True
+    index_kinds = UNDIRECTED
     defaults = Defaults(
         0.2, 3e-5, 3.0, 10.0, "not tuned for SevenNet: the paper's values for NequIP on SPICE"
     )
@@ -105,14 +107,17 @@ class SevenNetPotential(EdgePotential):
         """Return fresh copies of the pretrained parameters."""
         return {name: tensor.detach().clone() for name, tensor in self._weights.items()}
 
+    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
+        """Number the undirected pairs."""
+        bond, pair = pairs.undirected()
+        return {"pair": pair, "bond": bond}
+
     def site_energies(
         self, params: Params, vectors: Tensor, data: EdgeBatch
     ) -> tuple[Tensor, Tensor]:
         """Evaluate `SevenNetEnergy` with the given parameters."""
         named = {f"model.{name}": tensor for name, tensor in params.items()}
-        return torch.func.functional_call(
-            self._energy, named, (vectors, data.species, data.center, data.neighbor)
-        )
+        return torch.func.functional_call(self._energy, named, (vectors, data))
 
     def site_reference(self, data: EdgeBatch) -> Tensor:
         """Return the energies of the isolated atoms, which are not sampled."""

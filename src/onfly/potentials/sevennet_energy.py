@@ -1,30 +1,25 @@
 """The energy of a SevenNet model as a function of the pair vectors.
 
 SevenNet (Park et al., JCTC 20, 4857 (2024)) is NequIP's architecture as a sequence of modules that
-pass a dictionary on. The modules are the loaded model's own; those before the radial functions
-and after the atomic energies (positions, sums, forces) are left out.
+pass a dictionary on. The modules are the loaded model's own or those of `sevennet_modules`; those
+before the radial functions and after the atomic energies (positions, sums, forces) are left out.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-__all__ = ["SevenNetEnergy", "message_gather"]
+from onfly.potentials.e3nn_convolution import in_slots, neighbor_table
+from onfly.potentials.edges import EdgeBatch
+from onfly.potentials.sevennet_modules import with_fast_modules
+
+__all__ = ["SevenNetEnergy"]
 
 READOUTS = ("reduce_input_to_hidden", "readout_FCN")
 RESCALE = "rescale_atomic_energy"
-
-
-def message_gather(node_features: Tensor, edge_dst: Tensor, message: Tensor) -> Tensor:
-    """Sum messages by atom, as SevenNet's function of this name, but out of place.
-
-    Only so can `torch.func.vmap` map a model over stacked parameters.
-    """
-    zero = message.new_zeros(len(node_features), *message.shape[1:])
-    return zero.index_add(0, edge_dst, message)
+EMBEDDING = "edge_embedding"
 
 
 class SevenNetEnergy(nn.Module):
@@ -38,7 +33,7 @@ class SevenNetEnergy(nn.Module):
     Raises
     ------
     ValueError
-        If the model was trained on several levels of theory, or its readout is unknown.
+        If the model was trained on several levels of theory, or is of an unknown form.
     """
 
     def __init__(self, model: Any) -> None:
@@ -48,7 +43,9 @@ class SevenNetEnergy(nn.Module):
         names = list(model._modules)
         if RESCALE not in names or not set(READOUTS) & set(names):
             raise ValueError(f"this SevenNet model ends in an unknown way: {', '.join(names)}")
-        self.model = model
+        if EMBEDDING not in names:
+            raise ValueError(f"this SevenNet model has no {EMBEDDING}: {', '.join(names)}")
+        self.model = with_fast_modules(model)
         self._names = names[: names.index(RESCALE)]
         self.n_features = self._readout().irreps_in.dim
 
@@ -63,30 +60,41 @@ class SevenNetEnergy(nn.Module):
         """Return the energies of the isolated atoms in eV, one for each element."""
         return self._per_species("shift").double()
 
-    def forward(
-        self, vectors: Tensor, species: Tensor, center: Tensor, neighbor: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _embed(self, vectors: Tensor, data: EdgeBatch) -> dict[str, Any]:
+        """Do what the module of this name does, with distances once for both ends of a pair."""
+        module = self.model._modules[EMBEDDING]
+        rows, neighbors = neighbor_table(data)
+        r = vectors.index_select(0, rows).square().sum(-1).sqrt()
+        assert data.slots is not None
+        return {
+            "edge_index": neighbors,
+            "edge_embedding": module.basis_function(r) * module.cutoff_function(r).unsqueeze(-1),
+            "edge_attr": in_slots(module.spherical(vectors), data.slots),
+        }
+
+    def forward(self, vectors: Tensor, batch: EdgeBatch) -> tuple[Tensor, Tensor]:
         """Evaluate the modules.
 
         Parameters
         ----------
         vectors
             From centre to neighbour in Å, shape (E, 3).
-        species
-            Index of each atom's element in the model's own order, shape (N,).
-        center, neighbor
-            Atom indices, shape (E,).
+        batch
+            Joined graphs, with table and undirected pairs; elements in the model's own order.
 
         Returns
         -------
         tuple
             Energies in eV, shape (N,), and the features that enter the readout, shape (N, F).
         """
-        edge_index = torch.stack([center, neighbor])
-        data: dict[str, Any] = {"edge_vec": vectors, "edge_index": edge_index}
+        species = batch.species
+        data: dict[str, Any] = {}
         features = vectors
         for name in self._names:
             module = self.model._modules[name]
+            if name == EMBEDDING:
+                data |= self._embed(vectors, batch)
+                continue
             if name == "onehot_idx_to_onehot":  # its own result is always of single precision
                 onehot = nn.functional.one_hot(species, module.num_classes).to(vectors.dtype)
                 data[module.key_output] = onehot

@@ -12,6 +12,7 @@ from onfly.potentials.mace_linear import (
     Reshape,
     with_direct_maps,
 )
+
 from onfly.potentials.mace_loading import import_mace
 from onfly.potentials.precision import default_dtype
 

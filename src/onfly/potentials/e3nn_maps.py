@@ -1,4 +1,4 @@
-"""e3nn's linear maps, spherical harmonics and MACE's cutoff with as few operations as possible.
+"""e3nn's linear maps and spherical harmonics with as few operations as possible.
 
 In a small system a step of the sampler is the cost of starting some thousand operations, most of
 which are e3nn's handling of shapes and constants, and their first and second derivatives.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Harmonics", "LinearMap", "PolynomialEnvelope", "Reshape", "with_direct_maps"]
+__all__ = ["Harmonics", "LinearMap", "replace_modules"]
 
 
 class _Block(NamedTuple):
@@ -38,7 +38,7 @@ class LinearMap(nn.Module):
     Raises
     ------
     ValueError
-        If it has another form than those of MACE.
+        If it has another form.
     """
 
     factor: Tensor
@@ -59,6 +59,7 @@ class LinearMap(nn.Module):
             raise ValueError("the second factor is no one-hot vector")
         self.blocks, factors = self._blocks(module, inputs, self.n_elements or 1)
         self.register_buffer("factor", factors)
+        self.columns, self.place = self._split(inputs.dim)
         first = self.blocks[0]
         self.uniform = len(self.blocks) > 1 and all(
             (b.mul, b.width) == (first.mul, first.width) for b in self.blocks
@@ -104,6 +105,17 @@ class LinearMap(nn.Module):
             raise ValueError("weights that enter no output")
         return blocks, torch.cat(factors)
 
+    def _split(self, width: int) -> tuple[list[int], dict[int, int]]:
+        """Return widths of the parts of the input, and which part begins where."""
+        widths, place, end = [], {}, 0
+        for b in sorted(self.blocks):
+            if b.begin > end:  # inputs that enter no output
+                widths.append(b.begin - end)
+            place[b.begin] = len(widths)
+            widths.append(b.mul * b.dim)
+            end = b.begin + b.mul * b.dim
+        return [*widths, width - end] if width > end else widths, place
+
     def forward(self, x: Tensor, onehot: Tensor | None = None) -> Tensor:
         """Map components of the input, shape (N, I), with the elements (N, Z), to (N, O)."""
         weight = self.weight * self.factor
@@ -114,15 +126,12 @@ class LinearMap(nn.Module):
             matrices = weight.view(-1, first.mul, first.width).index_select(0, self.which)
             y = self._own(torch.bmm(x, matrices), onehot)  # (components, N, channels)
             return y.permute(1, 2, 0).reshape(n, -1).index_select(1, self.out)
+        # Not slices: the derivative of each would be a tensor of full size.
+        parts = x.split(self.columns, dim=1)
+        matrices = weight.split([b.mul * b.width for b in self.blocks])
         outputs = []
-        for b in self.blocks:
-            part = x if len(self.blocks) == 1 and b.mul * b.dim == x.shape[1] else None
-            if part is None:
-                part = x[:, b.begin : b.begin + b.mul * b.dim]
-            matrix = weight if len(self.blocks) == 1 else None
-            if matrix is None:
-                matrix = weight[b.first : b.first + b.mul * b.width]
-            matrix = matrix.view(b.mul, b.width)
+        for b, matrix in zip(self.blocks, matrices, strict=True):
+            part, matrix = parts[self.place[b.begin]], matrix.view(b.mul, b.width)
             if b.dim == 1:
                 outputs.append(self._own(part @ matrix, onehot))
                 continue
@@ -136,22 +145,6 @@ class LinearMap(nn.Module):
         if onehot is None:
             return y
         return (y.unflatten(-1, (self.n_elements, -1)) * onehot.unsqueeze(-1)).sum(-2)
-
-
-class Reshape(nn.Module):
-    """What `mace.modules.irreps_tools.reshape_irreps` does, as one selection of columns."""
-
-    order: Tensor
-
-    def __init__(self, irreps: Any) -> None:
-        super().__init__()
-        (self.mul,) = {mul for mul, _ in irreps}
-        columns = [torch.arange(s.start, s.stop).view(self.mul, -1) for s in irreps.slices()]
-        self.register_buffer("order", torch.cat(columns, dim=1).flatten(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return components by channel, shape (N, C, components)."""
-        return x.index_select(1, self.order).view(len(x), self.mul, -1)
 
 
 class Harmonics(nn.Module):
@@ -175,7 +168,7 @@ class Harmonics(nn.Module):
         super().__init__()
         orders = [ir.l for _, ir in harmonics.irreps_out]
         if orders != list(range(len(orders))) or not harmonics.normalize:
-            raise ValueError("other spherical harmonics than MACE's")
+            raise ValueError("other spherical harmonics")
         top = orders[-1]
         generator = torch.Generator().manual_seed(0)
         points = torch.randn(200, 3, generator=generator, dtype=torch.float64)
@@ -220,38 +213,12 @@ class Harmonics(nn.Module):
         return self._products(vectors / length) @ self.table
 
 
-class PolynomialEnvelope(nn.Module):
-    """What `mace.modules.radial.PolynomialCutoff` computes."""
-
-    def __init__(self, cutoff: Any) -> None:
-        super().__init__()
-        self.r_max, self.p = float(cutoff.r_max), int(cutoff.p)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the envelope at distances in Å."""
-        p, x = self.p, x / self.r_max
-        a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
-        return (1.0 + x**p * (a + x * (b + c * x))) * (x < 1.0)
-
-
-def with_direct_maps(model: Any) -> Any:
-    """Replace what can be in a MACE module, which is changed, and return it."""
-    from e3nn import o3
-    from mace.modules.irreps_tools import reshape_irreps
-    from mace.modules.radial import PolynomialCutoff
-
-    kinds: dict[type, Callable[[Any], nn.Module]] = {
-        o3.Linear: LinearMap,
-        o3.FullyConnectedTensorProduct: LinearMap,
-        o3.SphericalHarmonics: Harmonics,
-        reshape_irreps: lambda module: Reshape(module.irreps),
-        PolynomialCutoff: PolynomialEnvelope,
-    }
+def replace_modules(model: Any, kinds: Mapping[type, Callable[[Any], nn.Module]]) -> None:
+    """Replace modules inside a model, by their type; those that raise a ValueError remain."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) in kinds:
                 try:
                     setattr(parent, name, kinds[type(child)](child))
                 except ValueError:
-                    continue  # e3nn's own remains
-    return model
+                    continue

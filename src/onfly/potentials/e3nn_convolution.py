@@ -1,6 +1,7 @@
-"""MACE's convolution as small matrix products, one for each atom, instead of rows for each pair.
+"""Convolutions of e3nn as small matrix products, one for each atom, instead of rows for each pair.
 
-The message to atom i (Batatia et al., arXiv:2206.07697, equation 8) is
+The message to atom i of MACE (Batatia et al., arXiv:2206.07697, equation 8) and NequIP (Batzner et
+al., arXiv:2101.03164, equation 5) is
 Σ_j R_p(r_ij) Σ_ab C_p,abk x_j,a Y_b(r_ij) for every path p. e3nn evaluates it pair by pair and
 channel by channel, writes the result for all pairs and adds it up. Here the sum over the neighbours
 is the inner dimension of one matrix product, with the neighbours of each atom in a table of equal
@@ -16,14 +17,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from onfly.potentials.edges import EdgeBatch
 from onfly.potentials.precision import default_dtype
 from onfly.potentials.rows import select_rows
 
-__all__ = ["Convolution", "Neighbors", "Radial", "with_convolutions"]
+__all__ = ["Convolution", "Neighbors", "Radial", "in_slots", "neighbor_table"]
 
 
 class Neighbors(NamedTuple):
-    """What takes the place of MACE's ``edge_index``.
+    """What takes the place of an ``edge_index``.
 
     Parameters
     ----------
@@ -39,6 +41,37 @@ class Neighbors(NamedTuple):
     receiver: Tensor
     atom: Tensor
     row: Tensor
+
+
+def neighbor_table(data: EdgeBatch, *, undirected: bool = True) -> tuple[Tensor, Neighbors]:
+    """Return the pair that stands for each row of the radial functions, shape (R,), and the table.
+
+    Parameters
+    ----------
+    data
+        Joined graphs with their slots, and the undirected pairs where they are asked for.
+    undirected
+        One row for the two directions of a pair, instead of a row for each.
+    """
+    center, neighbor, slots = data.center, data.neighbor, data.slots
+    assert slots is not None
+    if undirected:
+        pair, row = data.index["pair"], data.index["bond"]
+    else:
+        pair = row = torch.arange(len(center), device=center.device)
+    zero = center.new_zeros(1)  # in slots that are empty
+    return pair, Neighbors(
+        sender=neighbor.index_select(0, pair),
+        receiver=center.index_select(0, pair),
+        atom=torch.cat([neighbor, zero])[slots],
+        row=torch.cat([row, zero])[slots],
+    )
+
+
+def in_slots(values: Tensor, slots: Tensor) -> Tensor:
+    """Lay out values of pairs, shape (E, C), by slot, shape (N, D, C); zeros where it is empty."""
+    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
+    return padded.index_select(0, slots.flatten()).unflatten(0, slots.shape)
 
 
 class Convolution(nn.Module):
@@ -57,7 +90,7 @@ class Convolution(nn.Module):
     Raises
     ------
     ValueError
-        If the product has another form than MACE's.
+        If the product has another form.
     """
 
     columns: Tensor
@@ -72,11 +105,11 @@ class Convolution(nn.Module):
         begin = [0]
         for ins in product.instructions:
             if ins.connection_mode != "uvu" or not ins.has_weight or ins.path_shape[1] != 1:
-                raise ValueError("this MACE model has convolutions of an unknown form")
+                raise ValueError("a convolution of an unknown form")
             begin.append(begin[-1] + ins.path_shape[0])
         width = product.irreps_in2.dim
         second, third = product.irreps_in2.slices(), product.irreps_out.slices()
-        self._groups: list[tuple[slice, int, int, int]] = []
+        self._groups: list[tuple[int, int, int]] = []
         offset = 0
         for number, (mul, ir) in enumerate(product.irreps_in1):
             paths = [
@@ -101,7 +134,7 @@ class Convolution(nn.Module):
                 else:
                     place = channel * size + component
                 order[third[ins.i_out]] = offset + place.flatten()
-            self._groups.append((product.irreps_in1.slices()[number], mul, ir.dim, len(paths)))
+            self._groups.append((mul, ir.dim, len(paths)))
             self.register_buffer(f"coupling_{number}", coupling.flatten(1, 2))
             offset += len(paths) * mul * (width if ir.l == 0 else size)
         self.register_buffer("columns", torch.cat(columns), persistent=False)
@@ -135,15 +168,17 @@ class Convolution(nn.Module):
             tp_weights = tp_weights.index_select(1, self.columns) * self.scale
         weights = select_rows(tp_weights, edge_index.row.flatten())
         sender = edge_index.atom.flatten()
-        sums, begin = [], 0
-        for number, (columns, mul, dim, paths) in enumerate(self._groups):
+        # Not slices: the derivative of each would be a tensor of full size.
+        features = node_feats.split([mul * dim for mul, dim, _ in self._groups], dim=1)
+        radial = weights.split([mul * paths for mul, _, paths in self._groups], dim=1)
+        sums = []
+        for number, (mul, dim, paths) in enumerate(self._groups):
             if not paths:
                 continue
             # Channels last: long inner loops.
-            x = node_feats[:, columns].unflatten(1, (mul, dim)).transpose(1, 2)
+            x = features[number].unflatten(1, (mul, dim)).transpose(1, 2)
             x = select_rows(x.reshape(n, 1, dim, mul), sender)
-            own = weights[:, begin : begin + paths * mul].unflatten(1, (paths, 1, mul))
-            begin += paths * mul
+            own = radial[number].unflatten(1, (paths, 1, mul))
             product = (own * x).view(n, slots, paths * dim * mul)
             total = torch.bmm(edge_attrs.transpose(1, 2), product)
             if dim > 1:
@@ -190,22 +225,3 @@ class Radial(nn.Module):
             x = layer.act.f(x @ (layer.weight * factor))
         last = layers[-1].weight.index_select(1, self.columns) * (self.scale * self.factors[-1])
         return x @ last
-
-
-def with_convolutions(model: Any) -> Any:
-    """Replace the convolutions of a MACE module, which is changed, and return it.
-
-    Raises
-    ------
-    ValueError
-        If they have another form than MACE's.
-    """
-    from e3nn import nn as e3nn_networks
-
-    for block in model.interactions:
-        block.conv_tp = Convolution(block.conv_tp)
-        block.conv_fusion = True  # mace then leaves the sum over neighbours to `conv_tp`
-        net = block.conv_tp_weights
-        if type(net) is e3nn_networks.FullyConnectedNet:
-            block.conv_tp_weights = Radial(net, block.conv_tp)
-    return model

@@ -1,0 +1,80 @@
+"""Modules of MACE that are replaced by faster ones with the same parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onfly.potentials.e3nn_convolution import Convolution, Radial
+from onfly.potentials.e3nn_maps import Harmonics, LinearMap, replace_modules
+
+__all__ = ["PolynomialEnvelope", "Reshape", "with_convolutions", "with_direct_maps"]
+
+
+class Reshape(nn.Module):
+    """What `mace.modules.irreps_tools.reshape_irreps` does, as one selection of columns."""
+
+    order: Tensor
+
+    def __init__(self, irreps: Any) -> None:
+        super().__init__()
+        (self.mul,) = {mul for mul, _ in irreps}
+        columns = [torch.arange(s.start, s.stop).view(self.mul, -1) for s in irreps.slices()]
+        self.register_buffer("order", torch.cat(columns, dim=1).flatten(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return components by channel, shape (N, C, components)."""
+        return x.index_select(1, self.order).view(len(x), self.mul, -1)
+
+
+class PolynomialEnvelope(nn.Module):
+    """What `mace.modules.radial.PolynomialCutoff` computes."""
+
+    def __init__(self, cutoff: Any) -> None:
+        super().__init__()
+        self.r_max, self.p = float(cutoff.r_max), int(cutoff.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the envelope at distances in Å."""
+        p, x = self.p, x / self.r_max
+        a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
+        return (1.0 + x**p * (a + x * (b + c * x))) * (x < 1.0)
+
+
+def with_convolutions(model: Any) -> Any:
+    """Replace the convolutions of a MACE module, which is changed, and return it.
+
+    Raises
+    ------
+    ValueError
+        If they have another form than MACE's.
+    """
+    from e3nn import nn as e3nn_networks
+
+    for block in model.interactions:
+        block.conv_tp = Convolution(block.conv_tp)
+        block.conv_fusion = True  # mace then leaves the sum over neighbours to `conv_tp`
+        net = block.conv_tp_weights
+        if type(net) is e3nn_networks.FullyConnectedNet:
+            block.conv_tp_weights = Radial(net, block.conv_tp)
+    return model
+
+
+def with_direct_maps(model: Any) -> Any:
+    """Replace what can be in a MACE module, which is changed, and return it."""
+    from e3nn import o3
+    from mace.modules.irreps_tools import reshape_irreps
+    from mace.modules.radial import PolynomialCutoff
+
+    kinds: dict[type, Callable[[Any], nn.Module]] = {
+        o3.Linear: LinearMap,
+        o3.FullyConnectedTensorProduct: LinearMap,
+        o3.SphericalHarmonics: Harmonics,
+        reshape_irreps: lambda module: Reshape(module.irreps),
+        PolynomialCutoff: PolynomialEnvelope,
+    }
+    replace_modules(model, kinds)
+    return model
