@@ -115,6 +115,9 @@ def interleaved(
 
 
 def one_thread() -> None:
-    """One thread, as the chains use: several are slower on a shared machine."""
+    """One thread and memory that is kept, as in a run, for all that is compared."""
+    from onfly.potentials.execution import keep_freed_memory
+
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_freed_memory()
     torch.set_num_threads(1)

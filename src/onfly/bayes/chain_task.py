@@ -8,13 +8,11 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
@@ -25,9 +23,10 @@ from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.schedules import CyclicSchedule
 from onfly.bayes.target import Target
 from onfly.potentials import Params
+from onfly.potentials.execution import one_thread
 from onfly.seeds import torch_stream
 
-__all__ = ["ChainResult", "ChainSettings", "ChainTask", "run_chain", "single_thread"]
+__all__ = ["ChainResult", "ChainSettings", "ChainTask", "run_chain"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,17 +134,6 @@ class ChainResult:
     reused: bool = False
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Use one torch thread: several lose on busy machines, and results depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def to_bytes(params: Params, metadata: dict[str, str] | None = None) -> bytes:
     """Write parameters as the bytes of a safetensors file."""
     return save({k: v.detach().cpu().contiguous() for k, v in params.items()}, metadata)
@@ -187,7 +175,7 @@ def run_chain(
         if (found := _read(path, task.chain)) is not None:
             return found
     start_time = time.process_time()
-    with single_thread():
+    with one_thread():
         sample, trace = _run(target, task, on_progress)
     cpu = time.process_time() - start_time
     metadata = {"trace": json.dumps(trace), "cpu_seconds": repr(cpu)}

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from onfly.bayes import ensemble, force_scale
-from onfly.bayes.chain_task import ChainSettings, from_bytes, single_thread
+from onfly.bayes.chain_task import ChainSettings, from_bytes
 from onfly.bayes.force_scale import FeatureTarget, solve
 from onfly.bayes.parallel import ChainPool, Progress, TargetFactory, run_chains
 from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo
 from onfly.bayes.sghmc_posterior import chain_tasks, update_info
 from onfly.potentials import Params
+from onfly.potentials.execution import one_thread
 
 __all__ = ["LastLayerPosterior"]
 
@@ -101,7 +102,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
         target: FeatureTarget = target_factory()  # type: ignore[assignment]
-        with single_thread():
+        with one_thread():
             scale = self._fit_scale(state, target, seed_key, n_new)
         results = run_chains(
             target_factory if pool is not None or n_workers > 1 else lambda: target,  # type: ignore[arg-type, return-value]
@@ -114,7 +115,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             from_bytes(result.sample, member)
             for result, member in zip(results, state.members, strict=True)
         )
-        with single_thread():
+        with one_thread():
             parts = [self._factor(target, member, seed_key) for member in members]
         factor, noise = torch.stack([f for f, _ in parts]), [n for _, n in parts]
         extra = {"factor": factor, "noise": torch.tensor(noise, dtype=torch.float64), **scale}

@@ -17,6 +17,7 @@ import torch
 
 from onfly.bayes.chain_task import ChainResult, ChainTask, run_chain
 from onfly.bayes.target import Target
+from onfly.potentials.execution import keep_freed_memory
 
 __all__ = ["ChainPool", "Progress", "TargetFactory", "run_chains"]
 
@@ -150,6 +151,7 @@ def run_chains(
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from pymatgen.core import Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -150,17 +149,6 @@ def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: 
 def calibration_doc(calibration: Calibration) -> CalibrationDoc:
     """Return the document of a calibration."""
     return CalibrationDoc(**{k: getattr(calibration, k) for k in CalibrationDoc.model_fields})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one torch thread: results do not depend on the machine, and chains share its cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def open_run(run: RunDoc, settings: OnflySettings | None = None) -> RunContext:

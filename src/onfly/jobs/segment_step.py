@@ -17,9 +17,10 @@ from onfly.dynamics.guards import Guards
 from onfly.dynamics.stages import MDStage, locate, total_steps
 from onfly.dynamics.state import MDState
 from onfly.dynamics.stopping import StoppingRule
-from onfly.jobs.context import RunContext, evolve, one_thread, open_run, timed
+from onfly.jobs.context import RunContext, evolve, open_run, timed
 from onfly.jobs.progress import Progress
 from onfly.jobs.recorder import Recorder
+from onfly.potentials.execution import one_thread
 from onfly.schemas import ArtifactRef, PendingLabel, RunDoc
 
 __all__ = ["SegmentOptions", "run_segment"]
