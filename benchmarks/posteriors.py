@@ -72,6 +72,7 @@ SETTINGS: dict[str, dict] = {
     "sghmc-200": {"n_members": 4, "n_steps": 200, **NOISY},
     "sghmc-400": {"n_members": 4, "n_steps": 400, **NOISY},
     "sghmc-1000": {"n_members": 4, "n_steps": 1000, **NOISY},
+    "sghmc-2000": {"n_members": 4, "n_steps": 2000, **NOISY},
     "adaptive": {"n_members": 4, "n_steps": 1000, "min_steps": 50, **NOISY},
     "burn-in-0.5": {"n_members": 4, "n_steps": 200, **NOISY, "burn_in": 0.5},
     "sigma-0.1": {"n_members": 4, "n_steps": 200, "prior_std": 0.1, **NOISY},

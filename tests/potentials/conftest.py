@@ -18,6 +18,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from onfly.potentials import Potential, load_foundation
+
+sys.path.insert(0, str(Path(__file__).parent))  # for derivative_checks.py
 from onfly.testing.models import random_mace
 
 NEEDS = {
