@@ -5,8 +5,8 @@
 - ``ours``: what an MD step costs with `Predictor`: neighbour list with a skin, mean energy, its
   std, mean forces (and stress of a periodic cell). All members move through the same steps.
 - ``each``: the same with the forces of every member, as `forces_std` needs them.
-- ``baseline``: the package's own ASE calculator (`MACECalculator`, `CHGNetCalculator`) for one
-  member after another, each of which builds its graph anew.
+- ``baseline``: the package's own ASE calculator (`MACECalculator`, `CHGNetCalculator`,
+  `SevenNetCalculator`) for one member after another, each of which builds its graph anew.
 - ``floor``: one member, from a graph that is there.
 
 Median CPU seconds of calls in turn. Goals against the baseline: 2.3 for LaMnO3 with a small MACE, 5
@@ -44,6 +44,12 @@ def calculators(model: str, path: str, members) -> list:
             CHGNetCalculator(CHGNet.load(verbose=False), use_device="cpu", verbose=False)
             for _ in members
         ]
+    if model.startswith("sevennet"):
+        from sevenn.calculator import SevenNetCalculator
+
+        from onfly.potentials.sevennet import NAMES
+
+        return [SevenNetCalculator(NAMES[model], device="cpu") for _ in members]
     from onfly.potentials.mace_loading import import_mace
 
     import_mace()

