@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from onfly.bayes import sghmc
+from onfly.bayes import adam, sghmc
 from onfly.bayes.adaptive import Plateau
+from onfly.bayes.heads import base_force_std, is_head
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.prior import GaussianPrior, NegativeLogPosterior
 from onfly.bayes.schedules import CyclicSchedule
@@ -81,6 +82,8 @@ def run_cycle(
     beta: float = 0.999,
     eps: float = 1e-4,
     stability: float = 0.5,
+    optimizer: str = "sghmc",
+    learn_force_std: bool = True,
     inplace: bool = True,
     plateau: Plateau | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -107,8 +110,12 @@ def run_cycle(
         See `onfly.bayes.sghmc.step`.
     stability
         See `preconditioner_floors`.
+    optimizer
+        ``"sghmc"``, or ``"adam"`` for a cycle without noise.
+    learn_force_std
+        Learn the heads; if False, σ_F is at its base and stays there.
     inplace
-        Reuse buffers; the numbers are the same.
+        Reuse buffers of the sampler; the numbers are the same.
     plateau
         Shortens the cycle once the fit no longer improves; None runs all steps of the schedule.
     on_progress
@@ -132,7 +139,10 @@ def run_cycle(
     smallest = preconditioner_floors(
         prior, n_data=n, step_size=schedule.step_size, friction=friction, stability=stability
     )
+    if not learn_force_std:
+        params = base_force_std(params)
     state, trace = sghmc.init(params), ChainTrace()
+    learned = state.params.spread({name: learn_force_std or not is_head(name) for name in params})
     floors = state.params.spread(smallest)
     posterior = NegativeLogPosterior.of(prior, state.params, n)
     every = max(1, schedule.n_steps // TRACE_POINTS)
@@ -146,19 +156,27 @@ def run_cycle(
             _record(trace, i, value, prior.log_prob(state.params), step_size, temperature)
             if on_progress is not None:
                 on_progress(i, schedule.n_steps)
-        state = sghmc.step(
-            state,
-            posterior.gradient(state.params, likelihood_grads),
-            n_data=n,
-            step_size=step_size,
-            temperature=temperature,
-            generator=generator,
-            friction=friction,
-            beta=beta,
-            eps=eps,
-            floors=floors,
-            inplace=inplace,
-        )
+        grads = posterior.gradient(state.params, likelihood_grads)
+        if not learn_force_std:
+            grads.vector.mul_(learned)
+        if optimizer == "adam":
+            state = adam.step(
+                state, grads, step_size=step_size, friction=friction, beta=beta, eps=eps
+            )
+        else:
+            state = sghmc.step(
+                state,
+                grads,
+                n_data=n,
+                step_size=step_size,
+                temperature=temperature,
+                generator=generator,
+                friction=friction,
+                beta=beta,
+                eps=eps,
+                floors=floors,
+                inplace=inplace,
+            )
         i += 1
         if plateau is not None:
             plateau.add(value)

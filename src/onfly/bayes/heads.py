@@ -8,6 +8,7 @@ value; if all layers were zero, no gradient would ever reach the layers below th
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -15,7 +16,14 @@ from torch.nn.functional import linear, silu
 
 from onfly.potentials import Params
 
-__all__ = ["HEAD_PREFIX", "head_log_scale", "head_parameters", "is_head", "without_head"]
+__all__ = [
+    "HEAD_PREFIX",
+    "base_force_std",
+    "head_log_scale",
+    "head_parameters",
+    "is_head",
+    "without_head",
+]
 
 HEAD_PREFIX = "head."
 HIDDEN = (64, 16)
@@ -58,6 +66,15 @@ def head_parameters(
         params[f"{HEAD_PREFIX}{layer}.weight"] = weight.to(device)
         params[f"{HEAD_PREFIX}{layer}.bias"] = torch.zeros(n_out, dtype=dtype, device=device)
     return params
+
+
+def base_force_std(params: Params, ratio: float = 1.0) -> Params:
+    """Return the parameters with the head set to σ_F = ratio σ_base for every atom."""
+    last = f"{HEAD_PREFIX}{len(HIDDEN)}"
+    return params | {
+        f"{last}.weight": torch.zeros_like(params[f"{last}.weight"]),
+        f"{last}.bias": torch.full_like(params[f"{last}.bias"], math.log(ratio)),
+    }
 
 
 def head_log_scale(params: Params, features: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from onfly.bayes import ensemble, force_scale
 from onfly.bayes.chain_task import ChainSettings, from_bytes
 from onfly.bayes.force_scale import FeatureTarget, solve
+from onfly.bayes.heads import base_force_std
 from onfly.bayes.parallel import ChainPool, Progress, TargetFactory, run_chains
 from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo
 from onfly.bayes.sghmc_posterior import chain_tasks, update_info
@@ -55,8 +56,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
         `scale`.
     """
 
-    n_steps: int = 500
+    n_steps: int = 200
     burn_in: float = 1.0
+    optimizer: str = "adam"
+    beta: float = 0.99
+    eps: float = 1e-8
+    learn_force_std: bool = False
     n_members: int = 1
     ridge: float = 1e-4
     force_rows: int = 8
@@ -118,6 +123,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         with one_thread():
             parts = [self._factor(target, member, seed_key) for member in members]
         factor, noise = torch.stack([f for f, _ in parts]), [n for _, n in parts]
+        if not self.learn_force_std:  # then σ_F is what the fit left, for all atoms
+            base = target.scales.force_std_base
+            members = tuple(
+                base_force_std(member, n / base) for member, n in zip(members, noise, strict=True)
+            )
         extra = {"factor": factor, "noise": torch.tensor(noise, dtype=torch.float64), **scale}
         return PosteriorState(self.kind, members, extra), update_info(results)
 

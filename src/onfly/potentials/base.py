@@ -29,11 +29,13 @@ class Defaults:
     prior_std
         Standard deviation σ_TL of the Gaussian transfer-learning prior.
     step_size
-        Largest step size γ₀ of the cyclic schedule.
+        Largest step size γ₀ of the cyclic schedule of the sampler.
     shape, rate
         Gamma prior (a, b) of the calibration.
     source
         Where the values come from ("paper", or how they were measured).
+    fit_step_size
+        Largest step size of chains without noise, by Adam.
     """
 
     prior_std: float
@@ -41,6 +43,7 @@ class Defaults:
     shape: float
     rate: float
     source: str
+    fit_step_size: float = 1e-3
 
 
 @dataclass(frozen=True)
