@@ -16,6 +16,7 @@ from onfly.bayes import (
     SGHMCPosterior,
     run_cycle,
 )
+from onfly.bayes.heads import head_log_scale, head_parameters
 
 
 def repeated(k: int) -> LinearGaussianTarget:
@@ -61,6 +62,45 @@ def test_the_fit_improves_unseen_energies():
 
     assert rmse(fitted) < 0.5 * rmse(start)
     assert np.mean(trace.log_likelihood[-5:]) > np.mean(trace.log_likelihood[:5])
+
+
+def with_heads(target):
+    """The target's reference, with heads whose last layer has learned something."""
+    params = target.reference() | head_parameters(
+        6, torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    return params | {"head.2.bias": torch.full((1,), 2.0, dtype=torch.float64)}
+
+
+@pytest.mark.parametrize("optimizer", ["sghmc", "adam"])
+def test_heads_are_set_back_and_stay_where_they_are_not_learned(optimizer):
+    target = pair_target(4)
+    start = with_heads(target)
+    prior = GaussianPrior.around(start, 0.5)
+    for learn in (True, False):
+        sample, _ = run_cycle(
+            target, prior, start, CyclicSchedule(30, 1e-2, burn_in=1.0), PrioritySampler(4, 4),
+            torch.Generator(), optimizer=optimizer, learn_force_std=learn,
+        )  # fmt: skip
+        assert not torch.equal(sample["w1"], start["w1"])
+        assert torch.equal(sample["head.0.weight"], start["head.0.weight"]) != learn
+        scale = head_log_scale(sample, torch.randn(3, 6, dtype=torch.float64))
+        assert torch.equal(scale, torch.zeros(3, dtype=torch.float64)) != learn
+
+
+def test_adam_fits_better_than_the_sampler_without_noise():
+    """From the same start, in as many steps: this is why there are two."""
+    target = pair_target(8)
+    prior = GaussianPrior.around(target.reference(), 0.5)
+
+    def loss(optimizer, **options):
+        sample, _ = run_cycle(
+            target, prior, target.reference(), CyclicSchedule(100, 1e-2, burn_in=1.0),
+            PrioritySampler(8, 5), torch.Generator().manual_seed(0), optimizer=optimizer, **options,
+        )  # fmt: skip
+        return -float(target.log_likelihood(sample, range(8)).mean())
+
+    assert loss("adam", beta=0.99, eps=1e-8) < loss("sghmc")
 
 
 def test_trace_goes_into_json():

@@ -9,6 +9,7 @@ from targets import PairPotential, argon, linear_rows_target, pair_target
 
 from onfly.bayes import ChainPool, LastLayerPosterior, PosteriorState, posterior_from_dict
 from onfly.bayes.force_scale import fit, force_errors
+from onfly.bayes.heads import head_log_scale
 
 KEY = ("test", "last layer")
 FAST = LastLayerPosterior(n_steps=100, step_size=1e-2)
@@ -117,6 +118,17 @@ def test_narrow_prior_returns_the_foundation(initial):
         assert (state.members[0][name] - value).abs().max() < 1e-5
 
 
+def test_heads_hold_what_the_fit_left(updated):
+    """So the std of the forces is no smaller than the errors of labels that were learned."""
+    target = pair_target(4)
+    member = updated.members[0]
+    _, residual = target.residual_rms(member)
+    scale = head_log_scale(member, torch.randn(5, 6, dtype=torch.float64))
+    std = target.scales.force_std_base * torch.exp(scale)
+    assert residual > target.scales.force_std_base
+    assert std.tolist() == pytest.approx(5 * [residual])
+
+
 def test_spread_of_members_is_added():
     posterior = LastLayerPosterior(n_members=3, n_steps=60, step_size=1e-2)
     state, _ = update(posterior, posterior.initial(PairPotential(), KEY), 3)
@@ -186,6 +198,8 @@ def test_settings():
         {"scale": float("nan")},
         {"force_rows": -1},
         {"scale_memory": -1},
+        {"optimizer": "lbfgs"},
+        {"burn_in": 0.2},
     ):
         with pytest.raises(ValueError):
             LastLayerPosterior(**bad)

@@ -78,7 +78,7 @@ class EquiformerPotential(EdgePotential):
     can_stack = False  # the package writes into tensors that are not stacked
     index_kinds = MappingProxyType({"nearest": "edge"})
     defaults = Defaults(
-        0.02, 3e-5, 3.0, 10.0, "σ_TL: paper, on OC20; the rest not tuned: paper's for NequIP"
+        0.02, 3e-5, 3.0, 10.0, "σ_TL: paper, on OC20; the rest not tuned: paper's for NequIP", 3e-4
     )
 
     def __init__(
