@@ -298,7 +298,7 @@ def plot(report: Report, path: Path) -> None:
     axes[1].axhline(1.0, color="black", lw=0.8)
     axes[0].axhline(0.5, color="black", lw=0.8)
     axes[2].axhline(0.95, color="black", lw=0.8)
-    axes[0].legend(frameon=False)
+    axes[0].legend(framealpha=1.0)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 
