@@ -188,10 +188,12 @@ def test_faults_that_stay_make_the_job_fail(nacl, tmp_path, fault):
 
 def test_hanging_vasp_is_killed(nacl, tmp_path):
     control = write_control(tmp_path / "control.json", faults={"0": "hang"})
-    maker = maker_on(control, handlers=surface_keeping_handlers(frozen_timeout=4))
+    # long enough for a stand-in that does not hang to start on a busy machine
+    maker = maker_on(control, handlers=surface_keeping_handlers(frozen_timeout=15))
     label = extract_label(run(maker, nacl), requested=nacl)
     assert label.corrections[0]["errors"] == ["Frozen job"]
     control = write_control(tmp_path / "control.json", fault="hang")
+    maker = maker_on(control, handlers=surface_keeping_handlers(frozen_timeout=4))
     assert run(maker, nacl) is None
 
 
