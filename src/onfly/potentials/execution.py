@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what this process frees, and use it for the next tensors.
 
     glibc maps large blocks anew each time and returns them at once, so that the kernel clears every
-    page of every large tensor: 40 % of the CPU of a training step of MACE medium on 100 atoms.
+    page of every large tensor: a third of the CPU of a training step of MACE medium on 100 atoms.
     The most memory that is in use at one time stays the same; it is held until the process ends.
 
     Returns
