@@ -5,6 +5,8 @@ import torch
 from scipy.stats import norm
 
 from onfly.bayes import GaussianPrior
+from onfly.bayes.flat import FlatParams
+from onfly.bayes.prior import NegativeLogPosterior
 
 
 def params():
@@ -25,7 +27,7 @@ def test_mean_is_a_clone_and_zero_for_heads():
     assert torch.equal(prior.mean["head.0.weight"], torch.zeros(2, dtype=torch.float64))
 
 
-def test_log_prob_and_gradient():
+def test_log_prob():
     prior = GaussianPrior.around(params(), 0.5, scale={"b": 0.2}, head_std=2.0)
     assert prior.std == {"w": 0.5, "b": 0.1, "head.0.weight": 2.0}
     at = {k: (v + 0.3).requires_grad_() for k, v in params().items()}
@@ -33,9 +35,18 @@ def test_log_prob_and_gradient():
         norm.logpdf(at[k].detach(), prior.mean[k], prior.std[k]).sum() for k in prior.mean
     )
     assert float(prior.log_prob(at)) == pytest.approx(expected, rel=1e-12)
-    grads = torch.autograd.grad(prior.log_prob(at), list(at.values()))
-    for (name, closed), automatic in zip(prior.gradient(at).items(), grads, strict=True):
-        assert torch.allclose(closed, automatic, rtol=1e-10), name
+
+
+def test_gradient_of_the_negative_log_posterior():
+    """Per label: of N = 4 labels with a likelihood that is linear in some of the parameters."""
+    prior = GaussianPrior.around(params(), 0.5, scale={"b": 0.2}, head_std=2.0)
+    at = {k: (v + 0.3).requires_grad_() for k, v in params().items()}
+    slopes = {"w": torch.full((4, 3), 2.0, dtype=torch.float64), "head.0.weight": None}
+    (-prior.log_prob(at) / 4 - (slopes["w"] * at["w"]).sum()).backward()
+    flat = FlatParams.of(at)
+    closed = NegativeLogPosterior.of(prior, flat, 4).gradient(flat, slopes)
+    for name, value in at.items():
+        assert torch.allclose(closed[name], value.grad, rtol=1e-10), name
 
 
 def test_drift_is_in_prior_stds_without_heads():

@@ -2,7 +2,7 @@
 
 The preconditioner of `onfly.bayes.sghmc` is that of AMSGrad, which never grows again after the
 large gradients at the start of a cycle. A sampler needs that, or it would not keep the posterior
-stationary; a fit does not, and is several times slower by it (docs/posteriors.md). Here, as in
+stationary; a fit does not, and learns less in as many steps (docs/posteriors.md). Here, as in
 Kingma and Ba (arXiv:1412.6980, algorithm 1), the second moment forgets, and momentum and second
 moment are corrected for their start at zero.
 """

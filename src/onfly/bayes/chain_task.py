@@ -55,8 +55,8 @@ class ChainSettings:
     tolerance
         Of the criterion of the adaptive length.
     optimizer
-        ``"sghmc"``, or ``"adam"`` for cycles without noise (``burn_in=1``), which learn several
-        times faster (`onfly.bayes.adam`; 1 - α and β are its β₁ and β₂).
+        ``"sghmc"``, or ``"adam"`` for cycles without noise (``burn_in=1``), which learn more in as
+        many steps (`onfly.bayes.adam`; 1 - α and β are its β₁ and β₂).
     learn_force_std
         Learn σ_F of each atom by a head, as in the paper. False keeps σ_F at its base: a head takes
         the errors that a short chain has not got rid of yet for noise.

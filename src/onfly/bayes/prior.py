@@ -96,12 +96,6 @@ class GaussianPrior:
         )
         return -0.5 * (norms / std).square().sum() - constant
 
-    def gradient(self, params: Params) -> Params:
-        """Return the gradient of `log_prob`: -(θ - mean)/std²."""
-        difference = self._difference(params)
-        torch._foreach_mul_(difference, [-1.0 / s**2 for s in self.std.values()])
-        return dict(zip(self.mean, difference, strict=True))
-
     def drift(self, params: Params) -> float:
         """Return the RMS distance of the non-head parameters from the mean, in prior stds."""
         total, count = 0.0, 0
