@@ -148,7 +148,10 @@ class EdgePotential(Potential):
 
     def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
         """Return the further index arrays named in `index_kinds`."""
-        return {}
+        if self.index_kinds is not UNDIRECTED:
+            return {}
+        bond, pair = pairs.undirected()
+        return {"pair": pair, "bond": bond}
 
     def counts(self, graph: EdgeGraph) -> dict[str, int]:
         """Return by how much each kind of index is shifted behind this graph."""

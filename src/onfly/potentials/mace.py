@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,6 @@ from onfly.potentials.mace_energy import MACEEnergy
 from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
 from onfly.potentials.mace_modules import with_convolutions, with_direct_maps
 from onfly.potentials.mace_pruning import known_elements, prune_elements
-from onfly.potentials.neighbors import Pairs
 
 __all__ = ["MACEPotential", "load", "matches"]
 
@@ -101,11 +99,6 @@ class MACEPotential(EdgePotential):
     def prior_scale(self) -> dict[str, float]:
         """Return the factors on σ_TL of the tensors that pruning rescaled."""
         return dict(self._scale)
-
-    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
-        """Number the undirected pairs."""
-        bond, pair = pairs.undirected()
-        return {"pair": pair, "bond": bond}
 
     def site_energies(
         self, params: Params, vectors: Tensor, data: EdgeBatch

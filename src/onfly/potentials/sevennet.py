@@ -9,14 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
-from onfly.potentials.neighbors import Pairs
 from onfly.potentials.precision import default_dtype
 from onfly.potentials.sevennet_energy import SevenNetEnergy
 
@@ -106,11 +104,6 @@ class SevenNetPotential(EdgePotential):
     def parameters(self) -> Params:
         """Return fresh copies of the pretrained parameters."""
         return {name: tensor.detach().clone() for name, tensor in self._weights.items()}
-
-    def indices(self, pairs: Pairs) -> dict[str, np.ndarray]:
-        """Number the undirected pairs."""
-        bond, pair = pairs.undirected()
-        return {"pair": pair, "bond": bond}
 
     def site_energies(
         self, params: Params, vectors: Tensor, data: EdgeBatch
