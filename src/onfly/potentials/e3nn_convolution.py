@@ -1,7 +1,7 @@
 """Convolutions of e3nn as small matrix products, one for each atom, instead of rows for each pair.
 
-The message to atom i of MACE (Batatia et al., arXiv:2206.07697, equation 8) and NequIP (Batzner et
-al., arXiv:2101.03164, equation 5) is
+The message to atom i, in MACE (Batatia et al., arXiv:2206.07697, equation 8) as in NequIP (Batzner
+et al., arXiv:2101.03164), is
 Σ_j R_p(r_ij) Σ_ab C_p,abk x_j,a Y_b(r_ij) for every path p. e3nn evaluates it pair by pair and
 channel by channel, writes the result for all pairs and adds it up. Here the sum over the neighbours
 is the inner dimension of one matrix product, with the neighbours of each atom in a table of equal
