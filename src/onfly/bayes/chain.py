@@ -142,7 +142,7 @@ def run_cycle(
     if not learn_force_std:
         params = base_force_std(params)
     state, trace = sghmc.init(params), ChainTrace()
-    learned = state.params.spread({name: learn_force_std or not is_head(name) for name in params})
+    not_heads = state.params.spread({name: not is_head(name) for name in params})
     floors = state.params.spread(smallest)
     posterior = NegativeLogPosterior.of(prior, state.params, n)
     every = max(1, schedule.n_steps // TRACE_POINTS)
@@ -158,7 +158,7 @@ def run_cycle(
                 on_progress(i, schedule.n_steps)
         grads = posterior.gradient(state.params, likelihood_grads)
         if not learn_force_std:
-            grads.vector.mul_(learned)
+            grads.vector.mul_(not_heads)
         if optimizer == "adam":
             state = adam.step(
                 state, grads, step_size=step_size, friction=friction, beta=beta, eps=eps

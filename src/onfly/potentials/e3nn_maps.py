@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -213,8 +214,19 @@ class Harmonics(nn.Module):
         return self._products(vectors / length) @ self.table
 
 
-def replace_modules(model: Any, kinds: Mapping[type, Callable[[Any], nn.Module]]) -> None:
-    """Replace modules inside a model, by their type; those that raise a ValueError remain."""
+def replace_modules(
+    model: Any,
+    others: Mapping[type, Callable[[Any], nn.Module]] = MappingProxyType({}),
+) -> None:
+    """Replace e3nn's and other modules inside a model; those that raise a ValueError remain."""
+    from e3nn import o3
+
+    kinds: dict[type, Callable[[Any], nn.Module]] = {
+        o3.Linear: LinearMap,
+        o3.FullyConnectedTensorProduct: LinearMap,
+        o3.SphericalHarmonics: Harmonics,
+        **others,
+    }
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) in kinds:

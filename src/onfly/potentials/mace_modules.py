@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onfly.potentials.e3nn_convolution import Convolution, Radial
-from onfly.potentials.e3nn_maps import Harmonics, LinearMap, replace_modules
+from onfly.potentials.e3nn_maps import replace_modules
 
 __all__ = ["PolynomialEnvelope", "Reshape", "with_convolutions", "with_direct_maps"]
 
@@ -65,16 +65,12 @@ def with_convolutions(model: Any) -> Any:
 
 def with_direct_maps(model: Any) -> Any:
     """Replace what can be in a MACE module, which is changed, and return it."""
-    from e3nn import o3
     from mace.modules.irreps_tools import reshape_irreps
     from mace.modules.radial import PolynomialCutoff
 
-    kinds: dict[type, Callable[[Any], nn.Module]] = {
-        o3.Linear: LinearMap,
-        o3.FullyConnectedTensorProduct: LinearMap,
-        o3.SphericalHarmonics: Harmonics,
+    others: dict[type, Callable[[Any], nn.Module]] = {
         reshape_irreps: lambda module: Reshape(module.irreps),
         PolynomialCutoff: PolynomialEnvelope,
     }
-    replace_modules(model, kinds)
+    replace_modules(model, others)
     return model

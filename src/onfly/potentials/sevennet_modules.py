@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from onfly.potentials.e3nn_convolution import Convolution, Radial
-from onfly.potentials.e3nn_maps import Harmonics, LinearMap, replace_modules
+from onfly.potentials.e3nn_maps import replace_modules
 
 __all__ = ["NeighborConvolution", "with_fast_modules"]
 
@@ -60,16 +59,10 @@ def with_fast_modules(model: Any) -> Any:
     ValueError
         If its convolutions have an unknown form.
     """
-    from e3nn import o3
     from sevenn.nn.convolution import IrrepsConvolution
 
     for name, module in list(model.named_children()):
         if type(module) is IrrepsConvolution:
             setattr(model, name, NeighborConvolution(module))
-    kinds: dict[type, Callable[[Any], nn.Module]] = {
-        o3.Linear: LinearMap,
-        o3.FullyConnectedTensorProduct: LinearMap,
-        o3.SphericalHarmonics: Harmonics,
-    }
-    replace_modules(model, kinds)
+    replace_modules(model)
     return model
