@@ -24,7 +24,6 @@ class _Block(NamedTuple):
     begin: int  # of its columns in the input
     mul: int
     dim: int
-    first: int  # of its weights
     width: int  # outputs, times the number of elements
 
 
@@ -96,7 +95,7 @@ class LinearMap(nn.Module):
             if min(places) < 0 or places != list(range(places[0], places[0] + len(own))):
                 raise ValueError("a bias, or inputs in another order")
             mul = sum(inputs[place].mul for place in places)
-            blocks.append(_Block(slices[places[0]].start, mul, ir.dim, first, n_elements * mul_out))
+            blocks.append(_Block(slices[places[0]].start, mul, ir.dim, n_elements * mul_out))
             for ins in own:
                 size = math.prod(ins.path_shape)
                 norm = 1.0 if n_elements == 1 and hasattr(ins, "i_in") else math.sqrt(ir.dim)
