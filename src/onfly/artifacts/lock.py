@@ -1,12 +1,13 @@
-"""A lock against two processes that run the same run."""
+"""A lock against two processes that work on the same run or trajectory."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from pathlib import Path
 from types import TracebackType
+
+from filelock import FileLock, Timeout
 
 from onfly.artifacts.atomic import ensure_folder
 
@@ -26,26 +27,22 @@ class RunLock:
         On entering, if another process (or another lock object) holds it.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
-        self.path = path
-        self.run_id = run_id
-        self._descriptor: int | None = None
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._owner = path.with_name(f"{path.name}.owner")
+        self._lock = FileLock(path, timeout=0, is_singleton=False)
 
     def __enter__(self) -> RunLock:
-        ensure_folder(self.path.parent)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        ensure_folder(self._owner.parent)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            os.close(descriptor)
+            self._lock.acquire()
+        except Timeout:
+            owner = self._owner.read_text().strip() if self._owner.is_file() else ""
             raise RunLockedError(
-                f"run {self.run_id} is being worked on by {owner or 'another process'}: wait for "
-                "it or stop it, then resume"
+                f"{self.name} is being worked on by {owner or 'another process'}: wait for it or "
+                "stop it, then resume"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        self._descriptor = descriptor
+        self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         return self
 
     def __exit__(
@@ -54,6 +51,4 @@ class RunLock:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()

@@ -1,15 +1,18 @@
-"""The folder of one run: labels, state, ensembles, MD states and logs, all as files.
+"""The folder of one run: state, ledger, ensembles, MD states and logs, all as files.
 
-Labels are written here before anything else happens with them. They survive the loss of the
-database, and a run that is killed at any moment goes on from what is here.
+A run that is killed at any moment goes on from what is here; it survives the loss of the database.
+Labels are not here: they are kept once, for all runs (`onfly.labels.store`).
 
 ```
-<artifact dir>/runs/<run_id>/run.json                   state of the run
-                             labels/00007.json          one LabelDoc each, written once
+<artifact dir>/runs/<run_id>/run.json                   state: posterior and trajectories
+                             ledger.jsonl               a line per label and per update
+                             answers/<request>.json     key of a label, or why it failed
                              ensembles/<sha256>.safetensors
                              md/<sha256>.safetensors
                              training/00003.json        record of an update
-                             thermo/00003.csv, trajectory/00003.extxyz, cache/00003/
+                             trajectories/000/thermo/00003.csv, trajectory/00003.extxyz,
+                                              checkpoint.json
+                             cache/00003/               of an update that is not finished
 ```
 """
 
@@ -23,20 +26,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from onfly.artifacts.atomic import atomic_create, atomic_write, ensure_folder
+from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.files import ArtifactError, ArtifactStore
 from onfly.artifacts.lock import RunLock
-from onfly.schemas import ArtifactRef, EnsembleDoc, LabelDoc, RunDoc
+from onfly.artifacts.trajectory import TrajectoryFolder
+from onfly.proof import Ledger
+from onfly.schemas import ArtifactRef, EnsembleDoc, RunState
 
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
 
-__all__ = ["RunWorkspace", "list_runs"]
+__all__ = ["RUN_ID", "RunWorkspace", "list_runs", "load_ensemble"]
 
 RUNS = "runs"
-# of a label that is asked for again after a crash, these differ though the label is the same
-_BOOKKEEPING = {"created_at", "elapsed", "task_uuid", "dir_name"}
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 
 class RunWorkspace:
@@ -56,9 +61,10 @@ class RunWorkspace:
     """
 
     def __init__(self, root: str | Path, run_id: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", run_id):
+        if not RUN_ID.fullmatch(run_id):
             raise ValueError(
-                f"run_id {run_id!r} cannot name a folder: use letters, digits, '.', '_', '+', '-'"
+                f"run_id {run_id!r} cannot name a folder: use at most 200 letters, digits, '.', "
+                "'_', '+' and '-', and begin with a letter or digit"
             )
         self.store = ArtifactStore(root)
         self.run_id = run_id
@@ -67,133 +73,121 @@ class RunWorkspace:
     # -- state --------------------------------------------------------------------------------
     def lock(self) -> RunLock:
         """Return a context manager that holds the run against other processes."""
-        return RunLock(self.folder / "lock", self.run_id)
+        return RunLock(self.folder / "lock", f"run {self.run_id}")
 
     def exists(self) -> bool:
         """Return whether a state of the run was written."""
         return (self.folder / "run.json").is_file()
 
-    def write_run(self, run: RunDoc) -> None:
+    def write_state(self, state: RunState) -> None:
         """Replace the state of the run."""
-        if run.run_id != self.run_id:
-            raise ValueError(f"state of run {run.run_id!r} given to the folder of {self.run_id!r}")
-        atomic_write(self.folder / "run.json", run.model_dump_json(indent=1).encode())
+        if state.run_id != self.run_id:
+            raise ValueError(
+                f"state of run {state.run_id!r} given to the folder of {self.run_id!r}"
+            )
+        atomic_write(self.folder / "run.json", state.model_dump_json(indent=1).encode())
 
-    def read_run(self) -> RunDoc:
+    def read_state(self) -> RunState:
         """Read the state of the run.
 
         Raises
         ------
         FileNotFoundError
             If there is none.
+        ArtifactError
+            If the file is damaged, or of another version of onfly.
         """
+        path = self.folder / "run.json"
         try:
-            text = (self.folder / "run.json").read_text()
+            text = path.read_bytes()
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"no run {self.run_id!r} in {self.folder.parent}: check the name, and "
                 "ONFLY_ARTIFACT_DIR"
             ) from None
-        return RunDoc.model_validate_json(text)
-
-    # -- labels -------------------------------------------------------------------------------
-    def append_label(self, label: LabelDoc) -> None:
-        """Write a label durably; a label that is already there is left as it is.
-
-        Raises
-        ------
-        ValueError
-            If the label has no index or belongs to another run.
-        ArtifactError
-            If a different label has this index.
-        """
-        if label.index is None or label.run_id != self.run_id:
-            raise ValueError(
-                f"label {label.index} of run {label.run_id!r} given to run {self.run_id!r}: "
-                "index and run_id must be set"
+        try:
+            return RunState.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            old = b'"phase"' in text and b'"posterior": {' not in text
+            hint = (
+                "it was written by version 0.1, which can finish it: install onfly 0.1 for that"
+                if old
+                else f"it is damaged ({where}: {first['msg']}). Labels and ledger beside it are "
+                "not: start the run again under another name with `seed_from`"
             )
-        path = self._numbered("labels", label.index, ".json")
-        try:
-            atomic_create(path, label.model_dump_json(indent=1).encode())
-        except FileExistsError:
-            before = _content(LabelDoc.model_validate_json(path.read_text()))
-            now = _content(label)
-            if before != now:
-                changed = sorted(k for k in before | now if before.get(k) != now.get(k))
-                raise ArtifactError(
-                    f"run {self.run_id} has another label {label.index}: {', '.join(changed)} "
-                    f"differ from {path}. Labels are never overwritten."
-                ) from None
+            raise ArtifactError(f"{path} cannot be read: {hint}") from None
 
-    def label(self, index: int) -> LabelDoc:
-        """Read one label.
+    # -- ledger -------------------------------------------------------------------------------
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file; lines beyond those that the state counts do not count."""
+        return self.folder / "ledger.jsonl"
+
+    def read_ledger(self, n_records: int) -> Ledger:
+        """Read the first records of the ledger.
 
         Raises
         ------
         ArtifactError
-            If it is not there.
+            If there are fewer, or one is damaged.
         """
-        path = self._numbered("labels", index, ".json")
         try:
-            return LabelDoc.model_validate_json(path.read_text())
+            lines = self.ledger_path.read_text().splitlines()[:n_records]
         except FileNotFoundError:
-            raise ArtifactError(f"label {path.name} is missing in {path.parent}") from None
+            lines = []
+        if len(lines) < n_records:
+            raise ArtifactError(
+                f"{self.ledger_path} has {len(lines)} of {n_records} lines: it was cut or removed"
+            )
+        try:
+            return Ledger.from_lines(lines)
+        except ValueError as error:
+            raise ArtifactError(f"{self.ledger_path} is damaged: {error}") from error
 
-    def labels(self) -> list[LabelDoc]:
-        """Read all labels in the order of their index.
+    def write_ledger(self, ledger: Ledger) -> int:
+        """Replace the ledger and return its number of records.
 
-        Raises
-        ------
-        ArtifactError
-            If an index is missing.
+        Only the state that is written afterwards makes new records count.
         """
-        paths = self._files("labels", "*.json")
-        for index, path in enumerate(paths):
-            if path.stem != f"{index:05d}":
-                raise ArtifactError(f"label {index:05d}.json is missing in {path.parent}")
-        return [LabelDoc.model_validate_json(path.read_text()) for path in paths]
+        lines = ledger.to_lines()
+        atomic_write(self.ledger_path, "".join(line + "\n" for line in lines).encode())
+        return len(lines)
 
-    def n_labels(self) -> int:
-        """Return the number of labels without reading them."""
-        return len(self._files("labels", "*.json"))
+    # -- answers of the labeller --------------------------------------------------------------
+    def write_answer(self, request: str, answer: dict[str, Any]) -> None:
+        """Note what came of a request, so that it is not labelled again after a kill."""
+        atomic_write(self.folder / "answers" / f"{request}.json", json.dumps(answer).encode())
 
-    def label_sizes(self) -> list[int]:
-        """Return the sizes of the label files in bytes, in the order of their index."""
-        return [path.stat().st_size for path in self._files("labels", "*.json")]
+    def read_answer(self, request: str) -> dict[str, Any] | None:
+        """Return what came of a request, or None."""
+        try:
+            return json.loads((self.folder / "answers" / f"{request}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
 
-    # -- records of updates, logs -------------------------------------------------------------
-    def write_training(self, iteration: int, record: dict[str, Any]) -> None:
+    # -- records of updates, trajectories -----------------------------------------------------
+    def write_training(self, generation: int, record: dict[str, Any]) -> None:
         """Write the record of an update."""
-        path = self._numbered("training", iteration, ".json")
+        path = self.folder / "training" / f"{generation:05d}.json"
         atomic_write(path, json.dumps(record, indent=1, default=_plain).encode())
-
-    def read_training(self, iteration: int) -> dict[str, Any]:
-        """Read the record of an update."""
-        return json.loads(self._numbered("training", iteration, ".json").read_text())
 
     def trainings(self) -> list[dict[str, Any]]:
         """Read the records of all updates, in order."""
         return [json.loads(path.read_text()) for path in self._files("training", "*.json")]
 
-    def thermo_path(self, iteration: int) -> Path:
-        """Return the path of a segment's table of step, energy, temperature … (csv)."""
-        return self._for_writing("thermo", iteration, ".csv")
+    def trajectory(self, index: int) -> TrajectoryFolder:
+        """Return the files of one trajectory."""
+        return TrajectoryFolder(self.store, self.folder, index)
 
-    def trajectory_path(self, iteration: int) -> Path:
-        """Return the path of a segment's trajectory (extended xyz)."""
-        return self._for_writing("trajectory", iteration, ".extxyz")
+    def trajectory_folders(self) -> list[TrajectoryFolder]:
+        """Return the trajectories that have files, in order."""
+        return [self.trajectory(int(path.name)) for path in self._files("trajectories", "[0-9]*")]
 
     def update_cache(self, generation: int) -> Path:
         """Return a folder for what an unfinished update wants to find again."""
         return ensure_folder(self.folder / "cache" / f"{generation:05d}")
-
-    def thermo_files(self) -> list[Path]:
-        """Return the thermo tables there are, in order."""
-        return self._files("thermo", "*.csv")
-
-    def trajectory_files(self) -> list[Path]:
-        """Return the trajectories there are, in order."""
-        return self._files("trajectory", "*.extxyz")
 
     # -- weights and MD states ----------------------------------------------------------------
     def save_md_state(self, arrays: dict[str, np.ndarray]) -> ArtifactRef:
@@ -232,7 +226,7 @@ class RunWorkspace:
     def prune(self, keep: Iterable[EnsembleDoc | ArtifactRef | None]) -> int:
         """Delete weights and MD states that are not in ``keep``; return the bytes freed.
 
-        Labels, records and logs are never deleted.
+        Records and logs are never deleted.
         """
         kept: set[str] = set()
         for item in keep:
@@ -255,15 +249,6 @@ class RunWorkspace:
             if path.is_dir() and path.name.isdigit() and int(path.name) < before:
                 shutil.rmtree(path)
 
-    # -- paths --------------------------------------------------------------------------------
-    def _numbered(self, name: str, number: int, suffix: str) -> Path:
-        return self.folder / name / f"{number:05d}{suffix}"
-
-    def _for_writing(self, name: str, number: int, suffix: str) -> Path:
-        path = self._numbered(name, number, suffix)
-        ensure_folder(path.parent)
-        return path
-
     def _files(self, name: str, pattern: str) -> list[Path]:
         # five digits sort as text; names that begin with a dot are unfinished writes
         found = (self.folder / name).glob(pattern)
@@ -285,12 +270,6 @@ def list_runs(root: str | Path) -> list[RunWorkspace]:
     """Return the runs that have a state under an artifact directory, sorted by name."""
     folders = sorted((Path(root).expanduser() / RUNS).glob("*/run.json"))
     return [RunWorkspace(root, path.parent.name) for path in folders]
-
-
-def _content(label: LabelDoc) -> dict[str, Any]:
-    # through JSON, so that the label given compares with the label read
-    content = json.loads(label.model_dump_json())
-    return {k: v for k, v in content.items() if k not in _BOOKKEEPING}
 
 
 def _plain(value: Any) -> Any:

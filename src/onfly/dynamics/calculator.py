@@ -1,8 +1,7 @@
-"""The ASE calculator inside the driver: it evaluates the ensemble and interrupts for labels."""
+"""The ASE calculator inside the driver: it evaluates the ensemble, or hands out a label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,18 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from onfly.dynamics.predictor import Predictor, StepPrediction
 from onfly.dynamics.state import MDState
 
-__all__ = ["DriverCalculator", "LabelNeeded", "SuppliedLabel"]
-
-
-class LabelNeeded(Exception):  # noqa: N818 - not an error: it leaves ASE's integrator mid-step
-    """Raised inside an integrator's step when the new configuration must be labelled."""
-
-    def __init__(self, atoms: Atoms, prediction: StepPrediction, reason: str, probability: float):
-        super().__init__(reason)
-        self.atoms = atoms
-        self.prediction = prediction
-        self.reason = reason
-        self.probability = probability
+__all__ = ["DriverCalculator", "SuppliedLabel"]
 
 
 class SuppliedLabel:
@@ -59,9 +47,6 @@ class SuppliedLabel:
         )
 
 
-Judge = Callable[[Atoms, StepPrediction], tuple[str | None, float]]
-
-
 class DriverCalculator(Calculator):
     """Evaluate the ensemble mean, or hand out the results of a label.
 
@@ -69,38 +54,36 @@ class DriverCalculator(Calculator):
     ----------
     predictor
         The ensemble.
-    judge
-        Called with each new configuration and prediction; returns the reason to ask for a label,
-        or None, and the probability that the error exceeds the threshold.
     needs_stress
         Whether the integrator reads the stress.
+    forces_std
+        Whether the std of the forces is needed to judge a prediction.
     supplied
         A label that has come for one configuration.
+
+    Attributes
+    ----------
+    prediction
+        Of the configuration that was evaluated last; None if that was a label's or none was.
     """
 
-    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
-        "energy",
-        "forces",
-        "stress",
-        "free_energy",
-    ]
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress", "free_energy"]
 
     def __init__(
         self,
         predictor: Predictor,
-        judge: Judge,
         *,
-        needs_stress: bool,
+        needs_stress: bool = False,
+        forces_std: bool = False,
         supplied: SuppliedLabel | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
-        self.judge = judge
         self.needs_stress = needs_stress
+        self.forces_std = forces_std
         self.supplied = supplied
         self.step: int | None = None
-        self.energy_std: float | None = None
-        self.probability: float | None = None
+        self.prediction: StepPrediction | None = None
         self.source = "model"
 
     def preload(self, atoms: Atoms, state: MDState) -> None:
@@ -125,18 +108,14 @@ class DriverCalculator(Calculator):
     ) -> None:
         """Evaluate a configuration; see `ase.calculators.calculator.Calculator`."""
         super().calculate(atoms, properties, system_changes)
-        present: Atoms = self.atoms  # type: ignore[assignment]
+        present: Any = self.atoms
         label = self.supplied
         if label is not None and label.fits(present):
-            self.source = "label"
+            self.source, self.prediction = "label", None
             self._set(label.energy, label.forces, label.stress)
             return
-        prediction = self.predictor.predict(present, stress=self.needs_stress, step=self.step)
-        self.energy_std = self.probability = None
-        if prediction.watched:
-            reason, probability = self.judge(present, prediction)
-            if reason is not None:
-                raise LabelNeeded(present.copy(), prediction, reason, probability)
-            self.energy_std, self.probability = prediction.energy_std, probability
-        self.source = "model"
+        prediction = self.predictor.predict(
+            present, stress=self.needs_stress, forces_std=self.forces_std, step=self.step
+        )
+        self.source, self.prediction = "model", prediction
         self._set(prediction.energy, prediction.forces, prediction.stress)

@@ -1,19 +1,76 @@
-"""When to ask for a label: the calibrated probability that the energy error exceeds a threshold."""
+"""When a prediction must be replaced by a label: the probability that its error is too large.
+
+A criterion judges one prediction; several may hold at once. It is judged once per MD step, on the
+configuration that the step leads to.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from onfly.bayes.calibration import Calibration
-from onfly.seeds import numpy_stream
+from onfly.dynamics.predictor import StepPrediction
 
-__all__ = ["AuditSchedule", "EnergyCriterion", "Warmup"]
+__all__ = ["AnyOf", "Assessment", "Criterion", "EnergyCriterion"]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a criterion says of a prediction.
+
+    Parameters
+    ----------
+    fires
+        Whether the step must be taken with a label's forces.
+    probability
+        Calibrated probability that the error exceeds the tolerance.
+    exceeded
+        Whether the probability is larger than allowed; a criterion that only watches exceeds
+        without firing.
+    quantity
+        Name of the tolerance.
+    where
+        Indices of the atoms that are concerned; empty for the whole cell.
+    """
+
+    fires: bool
+    probability: float
+    exceeded: bool
+    quantity: str = "energy"
+    where: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """Judges the prediction of one configuration.
+
+    Attributes
+    ----------
+    needs_forces_std
+        Whether the prediction must hold the std of the forces.
+    """
+
+    needs_forces_std: bool
+
+    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+        """Return the assessment of a prediction.
+
+        Parameters
+        ----------
+        prediction
+            Of the configuration that the step leads to.
+        calibration
+            Of the ensemble's std.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class EnergyCriterion:
-    """Ask for a label when P(|energy error| > threshold) exceeds a probability.
+    """Ask for a label when P(|energy error| > threshold) exceeds a probability (paper, eq. 14).
 
     Parameters
     ----------
@@ -23,11 +80,21 @@ class EnergyCriterion:
         5 % in the paper.
     watch_only
         Never interrupt: configurations that exceed the probability are only marked.
+    quantity
+        Name of the tolerance.
+
+    Raises
+    ------
+    ValueError
+        If the threshold or the probability is impossible.
     """
 
     threshold: float
     max_probability: float = 0.05
     watch_only: bool = False
+    quantity: str = "energy"
+
+    needs_forces_std = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.threshold) and self.threshold > 0):
@@ -35,60 +102,29 @@ class EnergyCriterion:
         if not 0 < self.max_probability < 1:
             raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
 
-    def probability(self, std: float, calibration: Calibration) -> float:
-        """Return the calibrated probability that the error exceeds the threshold."""
-        return calibration.exceedance(std, self.threshold)
-
-    def exceeded(self, probability: float) -> bool:
-        """Whether the configuration is too uncertain. Written so that NaN is."""
-        return not probability <= self.max_probability
-
-    def fires(self, probability: float) -> bool:
-        """Whether the step must be interrupted."""
-        return not self.watch_only and self.exceeded(probability)
+    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+        """Return the calibrated probability that the energy error exceeds the threshold."""
+        probability = calibration.exceedance(prediction.energy_std, self.threshold)
+        exceeded = not probability <= self.max_probability  # written so that NaN exceeds
+        return Assessment(exceeded and not self.watch_only, probability, exceeded, self.quantity)
 
 
 @dataclass(frozen=True)
-class AuditSchedule:
-    """Labels at random steps: the only evidence of coverage that is not selected by the model.
+class AnyOf:
+    """Several criteria at once: any that fires asks for a label."""
 
-    Parameters
-    ----------
-    interval
-        Mean number of MD steps between audits; 0 switches them off.
-    key
-        Names the random stream. Whether a step is an audit depends on the key and the step alone.
-    """
-
-    interval: int
-    key: tuple[str | int, ...]
+    criteria: Sequence[Criterion]
 
     def __post_init__(self) -> None:
-        if self.interval < 0:
-            raise ValueError(f"audit_interval {self.interval} is negative; 0 switches audits off")
+        if not self.criteria:
+            raise ValueError("at least one criterion is needed")
 
-    def is_audit(self, step: int) -> bool:
-        """Whether the configuration reached at a step is audited."""
-        if self.interval == 0:
-            return False
-        return bool(numpy_stream(*self.key, "audit", step).random() * self.interval < 1.0)
+    @property
+    def needs_forces_std(self) -> bool:
+        """Whether any of them needs the std of the forces."""
+        return any(criterion.needs_forces_std for criterion in self.criteria)
 
-
-@dataclass(frozen=True)
-class Warmup:
-    """No long stretch without labels before the calibration has seen some.
-
-    Parameters
-    ----------
-    min_labels
-        Labels that must count in the calibration first.
-    interval
-        Longest stretch, in MD steps, between labels until then.
-    """
-
-    min_labels: int = 4
-    interval: int = 10
-
-    def asks(self, n_counted: float, steps_since_label: int) -> bool:
-        """Whether a label is due."""
-        return n_counted < self.min_labels and steps_since_label >= self.interval
+    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+        """Return the assessment of the criterion that is exceeded most."""
+        found = [criterion.assess(prediction, calibration) for criterion in self.criteria]
+        return max(found, key=lambda a: (a.fires, a.exceeded, a.probability))

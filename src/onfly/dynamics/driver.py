@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from onfly.bayes.calibration import Calibration
-from onfly.dynamics.calculator import DriverCalculator, LabelNeeded, SuppliedLabel
-from onfly.dynamics.criteria import AuditSchedule, EnergyCriterion, Warmup
+from onfly.dynamics.calculator import DriverCalculator, SuppliedLabel
+from onfly.dynamics.criteria import Assessment, Criterion
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.integrators import build_dynamics, capture, restore
 from onfly.dynamics.predictor import Predictor, StepPrediction
@@ -20,18 +20,26 @@ from onfly.dynamics.stages import MDStage, default_time_step, locate, total_step
 from onfly.dynamics.state import MDState
 from onfly.seeds import numpy_stream
 
-__all__ = ["Driver", "Exploded", "Finished", "LabelRequest", "Moved"]
+__all__ = ["Driver", "Event", "Exploded", "Finished", "LabelRequest", "MDDriver", "Moved"]
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A step was accepted; `uncertain` if a criterion that only watches was exceeded."""
+    """A step was accepted.
+
+    Parameters
+    ----------
+    time_fs, stage
+        Simulated time, and number of the stage that the step belongs to.
+    prediction, assessment
+        Of the ensemble for the new configuration, and what the criterion says of it; None if the
+        step was taken with a label's results, or the uncertainty was not looked at.
+    """
 
     time_fs: float
     stage: int
-    energy_std: float | None
-    probability: float | None
-    uncertain: bool = False
+    prediction: StepPrediction | None = None
+    assessment: Assessment | None = None
 
 
 @dataclass(frozen=True)
@@ -41,16 +49,15 @@ class LabelRequest:
     Parameters
     ----------
     reason
-        ``"uncertain"``, ``"audit"``, ``"warmup"`` or ``"guard"``.
+        ``"uncertain"`` or ``"guard"``.
     atoms
         The configuration: of the step to come, or, for ``"guard"``, of the last accepted state.
     md_step
         The step that leads to it.
     prediction
-        What the ensemble predicts for it, before it learns of it; None for ``"guard"`` where the
-        accepted results were a label's.
-    probability
-        That the error of this prediction exceeds the threshold.
+        What the ensemble predicts for it, before it learns of it.
+    assessment
+        What the criterion says of the prediction.
     detail
         What a guard found.
     """
@@ -58,8 +65,8 @@ class LabelRequest:
     reason: str
     atoms: Atoms
     md_step: int
-    prediction: StepPrediction | None
-    probability: float | None
+    prediction: StepPrediction
+    assessment: Assessment
     detail: str | None = None
 
 
@@ -72,14 +79,33 @@ class Exploded:
 
 @dataclass(frozen=True)
 class Finished:
-    """All stages are done."""
+    """The programme is at its end."""
 
 
 Event = Moved | LabelRequest | Exploded | Finished
 
 
-class Driver:
-    """Take MD steps on the ensemble mean and interrupt where the criterion demands a label.
+class Driver(Protocol):
+    """Moves a trajectory on the ensemble: MD, a relaxation, or a path.
+
+    The state holds all that the next step depends on, and can be written to a file: two joined
+    segments are bit for bit one run.
+    """
+
+    def step(self, state: MDState) -> tuple[MDState, Event]:
+        """Take one step, or say why it cannot be taken.
+
+        Returns
+        -------
+        tuple
+            The new state and `Moved`; or the unchanged state and `LabelRequest`, `Exploded` or
+            `Finished`.
+        """
+        ...
+
+
+class MDDriver:
+    """Take MD steps on the ensemble mean, and interrupt where the criterion demands a label.
 
     Parameters
     ----------
@@ -87,76 +113,68 @@ class Driver:
         The ensemble.
     stages
         Temperature and pressure programme.
-    criterion, audits, warmup, guards
-        When to ask for labels.
+    criterion
+        When a step must be taken with a label's forces; judged once per step, on the
+        configuration that the step leads to.
     calibration
         Of the ensemble's std; constant between two labels.
     key
-        Names the random streams of the run.
+        Names the random streams of the trajectory.
+    guards
+        Against explosion.
     time_step
         fs for stages that name none; None takes the default for the elements.
-    n_counted, last_label_step
-        For the warm-up: labels in the calibration so far, and the step of the last label.
     initial_volume
         Å³, for the guards.
     supplied
         The label of the configuration that the step from the present state leads to.
+    origin, origin_time_fs
+        Step and time at which the stages begin.
     """
 
     def __init__(
         self,
         predictor: Predictor,
         stages: Sequence[MDStage],
-        criterion: EnergyCriterion,
+        criterion: Criterion,
         calibration: Calibration,
         key: tuple[str | int, ...],
         *,
-        audits: AuditSchedule,
-        warmup: Warmup | None = None,
         guards: Guards | None = None,
         time_step: float | None = None,
-        n_counted: float = 0.0,
-        last_label_step: int = 0,
         initial_volume: float | None = None,
         supplied: SuppliedLabel | None = None,
+        origin: int = 0,
+        origin_time_fs: float = 0.0,
     ) -> None:
         self.stages = list(stages)
         self.criterion = criterion
         self.calibration = calibration
-        self.audits = audits
-        self.warmup = warmup or Warmup()
         self.guards = guards or Guards()
         self.key = key
         self.time_step = time_step
-        self.n_counted = n_counted
-        self.last_label_step = last_label_step
         self.initial_volume = initial_volume
-        self.n_steps = total_steps(self.stages)
-        self._next_step = 0
+        self.origin = origin
+        self.origin_time_fs = origin_time_fs
+        self.end = origin + total_steps(self.stages)
         self._dynamics: Any = None
         self._state: MDState | None = None
         self._stage = -1
         self.calculator = DriverCalculator(
-            predictor, self._judge, needs_stress=False, supplied=supplied
+            predictor, forces_std=criterion.needs_forces_std, supplied=supplied
         )
 
-    def _judge(self, atoms: Atoms, prediction: StepPrediction) -> tuple[str | None, float]:
-        probability = self.criterion.probability(prediction.energy_std, self.calibration)
-        if self.criterion.fires(probability):
-            return "uncertain", probability
-        if self.audits.is_audit(self._next_step):
-            return "audit", probability
-        if self.warmup.asks(self.n_counted, self._next_step - self.last_label_step):
-            return "warmup", probability
-        return None, probability
+    def locate(self, step: int) -> tuple[int, int]:
+        """Return (number of the stage, step within it) at a step of the trajectory."""
+        return locate(self.stages, step - self.origin)
 
     def stage_time_step(self, stage: MDStage, atoms: Atoms) -> float:
         """Return the time step of a stage in fs."""
         return stage.time_step or self.time_step or default_time_step(atoms.get_chemical_symbols())
 
     def time_at(self, step: int, atoms: Atoms) -> float:
-        """Return the simulated time in fs at a global step."""
-        time = 0.0
+        """Return the simulated time in fs at a step."""
+        time, step = self.origin_time_fs, step - self.origin
         for stage in self.stages:
             taken = min(step, stage.n_steps)
             time += taken * self.stage_time_step(stage, atoms)
@@ -165,7 +183,7 @@ class Driver:
 
     def _load(self, state: MDState) -> Any:
         """Set up ASE's integrator for a state; the one in use is kept while it fits."""
-        index, within = locate(self.stages, state.step)
+        index, within = self.locate(state.step)
         stage = self.stages[index]
         target = stage.temperature_at(within)
         rng = numpy_stream(*self.key, "thermostat", state.epoch, state.step)
@@ -179,7 +197,7 @@ class Driver:
         atoms = state.to_atoms()
         self.calculator.needs_stress = stage.ensemble == "npt"
         if self.calculator.needs_stress and state.stress is None:
-            # The stage before had no use for the stress: the ensemble supplies it.
+            # The stage before had no use for the stress, or a label gave none.
             stress = self.calculator.predictor.predict(atoms, stress=True).stress
             state = replace(state, stress=stress)
         self.calculator.preload(atoms, state)
@@ -191,51 +209,51 @@ class Driver:
         return dynamics
 
     def step(self, state: MDState) -> tuple[MDState, Event]:
-        """Take one MD step, or say why it cannot be taken.
-
-        Returns
-        -------
-        tuple
-            The new state and `Moved`; or the unchanged state and `LabelRequest`, `Exploded` or
-            `Finished`.
-        """
-        if state.step >= self.n_steps:
+        """Take one MD step, or say why it cannot be taken; see `Driver.step`."""
+        if state.step >= self.end:
             return state, Finished()
-        self._next_step = state.step + 1
+        calculator = self.calculator
         dynamics = self._load(state)
-        index, within = locate(self.stages, state.step)
-        self.calculator.source = "none"
-        self.calculator.step = self._next_step
+        index, within = self.locate(state.step)
+        calculator.source, calculator.prediction = "none", None
+        calculator.step = state.step + 1
         try:
             # a diverging step is the guards' business, not numpy's
             with np.errstate(all="ignore"):
                 dynamics.step()
-        except LabelNeeded as need:
-            self._dynamics = None
-            request = LabelRequest(
-                need.reason, need.atoms, self._next_step, need.prediction, need.probability
-            )
-            return state, request
         except (FloatingPointError, ValueError, np.linalg.LinAlgError) as error:
             if np.isfinite(dynamics.atoms.positions).all():
                 raise
             return self._tripped(state, f"the step is not finite ({error})")
+        prediction, assessment = calculator.prediction, None
+        if prediction is not None and prediction.watched:
+            # Velocities do not enter the forces, so that the integrator may finish its step
+            # before the configuration that it leads to is judged: once, whatever the integrator.
+            assessment = self.criterion.assess(prediction, self.calibration)
+            if assessment.fires:
+                self._dynamics = None
+                atoms = self._evaluated()
+                request = LabelRequest(
+                    "uncertain", atoms, state.step + 1, prediction, assessment
+                )
+                return state, request
         new = self._accepted(state, dynamics)
-        problem = self.guards.check(
-            new, self.stages[index].temperature_at(within), self.initial_volume
-        )
+        target = self.stages[index].temperature_at(within)
+        problem = self.guards.check(new, target, self.initial_volume)
         if problem is not None:
             return self._tripped(state, problem)
         self._state = new
-        from_model = new.source == "model"
-        probability = self.calculator.probability if from_model else None
         return new, Moved(
             time_fs=self.time_at(new.step, dynamics.atoms),
             stage=index,
-            energy_std=self.calculator.energy_std if from_model else None,
-            probability=probability,
-            uncertain=probability is not None and self.criterion.exceeded(probability),
+            prediction=prediction,
+            assessment=assessment,
         )
+
+    def _evaluated(self) -> Atoms:
+        """Return the configuration that the calculator evaluated last."""
+        atoms: Any = self.calculator.atoms
+        return atoms.copy()
 
     def _accepted(self, state: MDState, dynamics: Any) -> MDState:
         atoms, results = dynamics.atoms, self.calculator.results
@@ -259,6 +277,8 @@ class Driver:
         if state.source == "label":
             return state, Exploded(problem)
         atoms = state.to_atoms()
-        prediction = self.calculator.predictor.predict(atoms, stress=False)
-        probability = self.criterion.probability(prediction.energy_std, self.calibration)
-        return state, LabelRequest("guard", atoms, state.step, prediction, probability, problem)
+        prediction = self.calculator.predictor.predict(
+            atoms, stress=False, forces_std=self.criterion.needs_forces_std
+        )
+        assessment = self.criterion.assess(prediction, self.calibration)
+        return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)

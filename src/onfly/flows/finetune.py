@@ -4,87 +4,119 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jobflow import Flow, Job, Maker
 from pymatgen.core import Molecule, Structure
 
-from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
-from onfly.jobs.labelling import first_label_job
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
-from onfly.jobs.segment import SegmentMaker
+from onfly.jobs.rounds import RoundMaker
 from onfly.labels.maker import maker_for_run
 from onfly.labels.vasp import VaspLabelMaker
-from onfly.schemas import CalibrationDoc, RunDoc, from_any_structure
-from onfly.units import energy_to_ev
+from onfly.rounds.criteria import tolerance_in_cell
+from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure
+from onfly.spec import MDStage, RunSpec
 
-__all__ = ["OnTheFlyMaker"]
+__all__ = ["OnTheFlyMaker", "new_run"]
+
+_DEFAULT_SPEC: dict[str, Any] = {"threshold": 0.05, "stages": [{"n_steps": 1000}]}
 
 
 @dataclass
 class OnTheFlyMaker(Maker):
     """Fine-tune a foundation potential for one compound during MD.
 
-    The first label sets the energy offset; then MD runs on the ensemble mean, and whenever the
-    calibrated probability of an energy error above `threshold` exceeds 5 %, the configuration is
-    labelled, the ensemble learns from it, and the step is taken with the label's forces
-    (Rensmeyer, Kramer, Niggemann, Digital Discovery 2026).
+    The first labels set the energy offset and teach the ensemble; then MD runs on its mean, and
+    whenever the calibrated probability of an error above the tolerance exceeds 5 %, the
+    configuration is labelled, the ensemble learns from it, and the step is taken with the label's
+    forces (Rensmeyer, Kramer, Niggemann, Digital Discovery 2026).
 
     Parameters
     ----------
     name
         Name of the flow.
-    foundation_model
-        Name or file; see `onfly.potentials.load_foundation`.
-    threshold, threshold_unit
-        Largest energy error, in ``"eV"``, ``"meV"``, ``"kcal/mol"`` or ``"kJ/mol"``.
-    threshold_per_atom
-        Whether the threshold is per atom; otherwise it is that of the whole cell.
+    spec
+        All settings of the run.
+    foundation_model, threshold, temperature, n_steps, stages, walkers, initial_labels, seed
+        Shortcuts: what is given here replaces the setting in `spec`. `threshold` is the largest
+        energy error of the cell, in eV or with its unit, such as ``"1 kcal/mol"``. `temperature`
+        (K) and `n_steps` make one stage, `stages` several.
     mode
         ``"chained"``: each step is a job (labels on CPU nodes, ensemble on GPU nodes).
         ``"resident"``: one job does all, with the labeller in process. Both give the same numbers.
     label_maker
         Any atomate2 maker whose output has energy, forces and stress.
-    initial_maker, segment_maker, publish_maker
-        The other jobs. The MD settings are fields of `segment_maker`, the posterior is a field of
-        `initial_maker`.
-    energy_key
-        ``"e_fr_energy"`` (forces are its derivative) or ``"e_0_energy"``.
-    max_force
-        eV/Å; labels with larger forces are refused.
-    max_failures
-        Failed labels and explosions before the run stops.
-    level_of_theory
-        Free text by which models are found, such as ``"PBE+U"``; empty takes the labeller's name.
+    round_maker, publish_maker
+        The jobs of the chain, and the one that publishes the model.
     campaign
         Name of the campaign that the run belongs to.
-    seed
-        Of all random streams of the run.
+
+    Examples
+    --------
+    >>> maker = OnTheFlyMaker(threshold="50 meV", temperature=300, n_steps=2000)
+    >>> maker.resolved_spec.tolerance[0].value
+    0.05
     """
 
     name: str = "on-the-fly fine-tuning"
-    foundation_model: str = "chgnet-0.3.0"
-    threshold: float = 0.05
-    threshold_unit: str = "eV"
-    threshold_per_atom: bool = False
+    spec: RunSpec | None = None
+    foundation_model: str | None = None
+    threshold: float | str | None = None
+    temperature: float | None = None
+    n_steps: int | None = None
+    stages: list[MDStage] | None = None
+    walkers: int | None = None
+    initial_labels: int | None = None
+    seed: int | None = None
     mode: Literal["chained", "resident"] = "chained"
     label_maker: Maker = field(default_factory=VaspLabelMaker)
-    initial_maker: InitialEnsembleMaker = field(default_factory=InitialEnsembleMaker)
-    segment_maker: SegmentMaker = field(default_factory=SegmentMaker)
+    round_maker: RoundMaker = field(default_factory=RoundMaker)
     publish_maker: PublishMaker = field(default_factory=PublishMaker)
-    energy_key: str = "e_fr_energy"
-    max_force: float = 50.0
-    max_failures: int = 3
-    level_of_theory: str | None = None
     campaign: str | None = None
-    seed: int = 0
+
+    _SHORTCUTS: ClassVar[tuple[str, ...]] = (
+        "foundation_model", "threshold", "stages", "walkers", "initial_labels", "seed",
+    )  # fmt: skip
+
+    @property
+    def resolved_spec(self) -> RunSpec:
+        """The settings, with the shortcuts in them.
+
+        Raises
+        ------
+        ValueError
+            If a setting is impossible.
+        """
+        flat = dict(_DEFAULT_SPEC) if self.spec is None else self.spec.to_flat(defaults=True)
+        given = {n: getattr(self, n) for n in self._SHORTCUTS if getattr(self, n) is not None}
+        if self.stages is not None:
+            given["stages"] = [
+                s if isinstance(s, dict) else s.model_dump(mode="json") for s in self.stages
+            ]
+        if self.temperature is not None or self.n_steps is not None:
+            if self.stages is not None:
+                raise ValueError("give `stages`, or `temperature` and `n_steps`, not both")
+            present = flat["stages"]
+            if len(present) > 1:
+                raise ValueError(
+                    "`temperature` and `n_steps` make one stage, but the spec has "
+                    f"{len(present)}: give `stages`"
+                )
+            stage = dict(present[0])
+            stage |= {} if self.temperature is None else {"temperature": self.temperature}
+            stage |= {} if self.n_steps is None else {"n_steps": self.n_steps}
+            given["stages"] = [stage]
+        if "threshold" in given:
+            flat.pop("tolerance", None)
+        return RunSpec.from_flat({**flat, **given})
 
     def make(
         self,
-        structure: Structure | Molecule,
+        structure: Structure | Molecule | Sequence[Structure | Molecule],
         prev_dir: str | Path | None = None,
         run_id: str | None = None,
     ) -> Flow:
@@ -93,7 +125,7 @@ class OnTheFlyMaker(Maker):
         Parameters
         ----------
         structure
-            Where the MD starts.
+            Where the MD starts; a list gives one start for each trajectory.
         prev_dir
             Directory that the first label may start from.
         run_id
@@ -108,115 +140,87 @@ class OnTheFlyMaker(Maker):
         Raises
         ------
         ValueError
-            If threshold, stages or posterior are impossible.
+            If a setting is impossible.
         """
-        run = self.new_run(structure, run_id)
-        labeller = maker_for_run(self.label_maker, structure)
-        segment_maker = replace(self.segment_maker, label_maker=labeller)
-        initial_maker = self._initial_maker()
-        jobs: list[Job | Flow] = []
+        several = isinstance(structure, list | tuple)
+        structures = list(structure) if several else [structure]
+        spec = self.resolved_spec
+        if several and spec.trajectories.walkers == 1:
+            spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
+        state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
+        labeller = self._labeller(structures[0])
+        directory = None if prev_dir is None else str(prev_dir)
         if self.mode == "resident":
-            resident = ResidentMaker(initial_maker=initial_maker, segment_maker=segment_maker)
-            job = resident.make(run, structure, None if prev_dir is None else str(prev_dir))
-            jobs.append(job)
-            final = job.output
+            job = ResidentMaker(label_maker=labeller).make(state, structures, directory)
         else:
-            label = first_label_job(
-                labeller,
-                run,
-                structure,
-                None if prev_dir is None else str(prev_dir),
-                reuse=segment_maker.reuse_labels,
-            )
-            initial = initial_maker.make(run, structure, label.output)
-            segment = segment_maker.make(initial.output)
-            jobs += [label, initial, segment]
-            final = segment.output
-        publish = self._publish_job(final, structure)
-        jobs.append(publish)
-        flow = Flow(jobs, output=publish.output, name=f"{self.name} {run.formula_pretty}")
-        flow.update_metadata({"onfly": {"run_id": run.run_id, "campaign": self.campaign}})
-        return flow
+            maker = replace(self.round_maker, label_maker=labeller)
+            job = maker.make(state, structures=structures, prev_dir=directory)
+        return self._flow(job, state, structures[0])
 
-    def resume(self, run: RunDoc, structure: Structure | Molecule) -> Flow:
+    def resume(self, state: RunState, structure: Structure | Molecule) -> Flow:
         """Return the flow that takes up an interrupted chained run at its last written state.
 
         Labels, updates and MD that are done are not done again.
         """
-        labeller = maker_for_run(self.label_maker, structure)
-        segment_maker = replace(self.segment_maker, label_maker=labeller)
-        segment = segment_maker.make(run, None, resumed=True)
-        publish = self._publish_job(segment.output, structure)
-        flow = Flow(
-            [segment, publish], output=publish.output, name=f"{self.name} {run.formula_pretty}"
+        maker = replace(self.round_maker, label_maker=self._labeller(structure))
+        job = maker.make(state, structures=[structure], resumed=True)
+        return self._flow(job, state, structure)
+
+    def _labeller(self, structure: Structure | Molecule) -> Maker:
+        other = self.round_maker.label_maker
+        if other is not None and other != self.label_maker:
+            raise ValueError(
+                "round_maker.label_maker and label_maker differ: give the labeller as label_maker"
+            )
+        return maker_for_run(self.label_maker, structure)
+
+    def _flow(self, job: Job, state: RunState, structure: Structure | Molecule) -> Flow:
+        publish = self.publish_maker.make(job.output, structure)
+        name = f"{self.name} {state.posterior.formula_pretty}"
+        flow = Flow([job, publish], output=publish.output, name=name)
+        flow.update_metadata(
+            {"onfly": {"run_id": state.run_id, "campaign": state.posterior.campaign}}
         )
-        flow.update_metadata({"onfly": {"run_id": run.run_id, "campaign": run.campaign}})
         return flow
 
-    def _initial_maker(self) -> InitialEnsembleMaker:
-        maker = self.initial_maker
-        stages = self.segment_maker.resolved_stages
-        if maker.temperature is None and stages[0].temperature is not None:
-            maker = replace(maker, temperature=stages[0].temperature_at(0))
-        return maker
 
-    def _publish_job(self, run: Any, structure: Structure | Molecule) -> Job:
-        maker = self.segment_maker
-        return self.publish_maker.make(
-            run, structure, maker.resolved_stages, maker.time_step, maker.stopping
-        )
+def new_run(
+    spec: RunSpec,
+    structure: Structure | Molecule,
+    *,
+    run_id: str | None = None,
+    campaign: str | None = None,
+) -> RunState:
+    """Return the state of a run that has not begun.
 
-    def new_run(self, structure: Structure | Molecule, run_id: str | None = None) -> RunDoc:
-        """Return the document of a run that has not begun."""
-        threshold = energy_to_ev(self.threshold, self.threshold_unit)
-        if self.threshold_per_atom:
-            threshold *= len(structure)
-        if not threshold > 0:
-            raise ValueError(f"threshold {self.threshold} {self.threshold_unit} is not positive")
-        segment, calibration = self.segment_maker, self.segment_maker.calibration_maker
-        stages = segment.resolved_stages
-        if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
-            raise ValueError("an npt stage needs a periodic structure, not a molecule")
-        # as the name of a folder: Ca(NO3)2 becomes Ca-NO3-2
-        formula = re.sub(r"[^A-Za-z0-9.]+", "-", structure.composition.reduced_formula).strip("-")
-        chosen = calibration.shape is not None and calibration.rate is not None
-        return from_any_structure(
-            RunDoc,
-            structure,
-            run_id=run_id or f"{formula}-{uuid.uuid4().hex[:8]}",
-            campaign=self.campaign,
-            foundation_model=str(self.foundation_model),
-            labeller="",
-            threshold_ev=threshold,
-            seed=self.seed,
-            energy_key=self.energy_key,
-            max_force=self.max_force,
-            max_failures=self.max_failures,
-            n_steps_total=sum(stage.n_steps for stage in stages),
-            calibration=CalibrationDoc(
-                shape=1.5 if calibration.shape is None else calibration.shape,
-                rate=10.0 if calibration.rate is None else calibration.rate,
-                mode=calibration.mode,
-                decay=calibration.decay if calibration.mode == "ema" else 1.0,
-                surprise=calibration.surprise,
-            ),
-            settings={
-                "calibration": "given" if chosen else None,
-                "level_of_theory": self.level_of_theory,
-                "stages": [stage.as_dict() for stage in stages],
-                "posterior": self.initial_maker.posterior or dict(DEFAULT_POSTERIOR),
-                "strategy": self.initial_maker.strategy,
-                "max_probability": segment.max_probability,
-                "audit_interval": segment.audit_interval,
-                "warmup_labels": segment.warmup_labels,
-                "warmup_interval": segment.warmup_interval,
-                "stopping": segment.stopping.as_dict(),
-                "audit_update_fraction": calibration.audit_update_fraction,
-                "label_maker": self.label_maker.name,
-                "reuse_labels": segment.reuse_labels,
-                "seed_from": list(self.initial_maker.seed_from),
-                "threshold": f"{self.threshold:g} {self.threshold_unit}"
-                + (" per atom" if self.threshold_per_atom else ""),
-                "mode": self.mode,
-            },
-        )
+    Raises
+    ------
+    ValueError
+        If the settings do not fit the structure.
+    """
+    stages = spec.trajectories.stages
+    if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
+        raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    n_atoms = len(structure)
+    energies = [
+        tolerance_in_cell(t, n_atoms) for t in spec.tolerance if t.quantity.startswith("energy")
+    ]
+    # as the name of a folder: Ca(NO3)2 becomes Ca-NO3-2
+    formula = re.sub(r"[^A-Za-z0-9.]+", "-", structure.composition.reduced_formula).strip("-")
+    given = spec.calibration
+    posterior = from_any_structure(
+        PosteriorDoc,
+        structure,
+        run_id=run_id or f"{formula}-{uuid.uuid4().hex[:8]}",
+        campaign=campaign,
+        spec=spec,
+        threshold_ev=min(energies) if energies else None,
+        calibration=CalibrationDoc(
+            shape=given.shape or 1.5,
+            rate=given.rate or 10.0,
+            mode=given.mode,
+            decay=given.decay if given.mode == "ema" else 1.0,
+            surprise=given.surprise,
+        ),
+    )
+    return RunState(posterior=posterior)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from jobflow import Flow, Job
 
-__all__ = ["GPU_JOBS", "route_jobs"]
+from onfly.jobs.routing import apply_routes
 
-GPU_JOBS = ("otf segment", "otf update", "otf initial ensemble", "otf resident", "production")
+__all__ = ["route_jobs"]
 
 _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "fireworks": {"gpu": {"_category": "gpu"}, "cpu": {"_category": "cpu"}},
@@ -23,13 +22,12 @@ def route_jobs(
     gpu: dict[str, Any] | None = None,
     cpu: dict[str, Any] | None = None,
     manager: Literal["fireworks", "remote"] = "fireworks",
-    gpu_jobs: Iterable[str] = GPU_JOBS,
 ) -> Flow | Job:
     """Set the workers of all jobs, also of those that are started while the flow runs.
 
-    Every job gets the CPU workers first: a worker with a category never takes a job without one.
-    Then the jobs that evaluate or train the ensemble get the GPU workers. No job passes its own
-    workers on, or a GPU segment would take the labels that it asks for to the GPU.
+    Jobs that evaluate or train the ensemble get the GPU workers, all others the CPU workers: a
+    FireWorks worker with a category never takes a job without one. Which is which is written in
+    the metadata of each job when it is made; names do not matter.
 
     Parameters
     ----------
@@ -41,8 +39,6 @@ def route_jobs(
         ``priority``. None is the category, or the worker, named ``gpu`` and ``cpu``.
     manager
         ``"fireworks"`` or ``"remote"`` (jobflow-remote).
-    gpu_jobs
-        Jobs whose name contains one of these go to the GPU workers.
 
     Returns
     -------
@@ -61,19 +57,8 @@ def route_jobs(
     cpu = defaults["cpu"] if cpu is None else cpu
     for keys in (gpu, cpu):
         _check_keys(keys, manager)
-    # as modifications of a dictionary: these copy the configuration, which jobs of one maker share
-    everywhere = {"pass_manager_config": False, **_at_manager(cpu)}
-    flow.update_config({"_set": everywhere}, dict_mod=True, dynamic=True)
-    change: dict[str, dict[str, Any]] = {"_set": _at_manager(gpu)}
-    if cpu_only := set(cpu) - set(gpu):
-        change["_unset"] = _at_manager(dict.fromkeys(sorted(cpu_only), ""))
-    for name in gpu_jobs:
-        flow.update_config(change, name_filter=name, dict_mod=True, dynamic=True)
+    apply_routes(flow, {"gpu": gpu, "cpu": cpu})
     return flow
-
-
-def _at_manager(keys: dict[str, Any]) -> dict[str, Any]:
-    return {f"manager_config->{key}": value for key, value in keys.items()}
 
 
 def _check_keys(keys: dict[str, Any], manager: str) -> None:

@@ -1,7 +1,7 @@
-"""Labels from the folder of a run to the outputs of jobs, so that the library finds them.
+"""Labels of a run that has ended to the outputs of jobs, so that the library finds them.
 
-Between the jobs of a run labels stay in its folder: references to a growing data set would be
-resolved by every segment.
+Between the jobs of a run labels stay in the label store: references to a growing data set would be
+resolved by every round.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from jobflow import Job, Maker
 
-from onfly.artifacts.workspace import RunWorkspace
 from onfly.jobs.base import otf_job
+from onfly.schemas import RunState
 from onfly.schemas.label_batch import LabelBatchDoc
-from onfly.settings import get_settings
+from onfly.session import Session
 
 __all__ = ["ArchiveLabelsMaker"]
 
@@ -27,35 +27,41 @@ class ArchiveLabelsMaker(Maker):
     name
         Name of the jobs.
     max_mb
-        Size of the label files in one output; None is half of the largest document.
+        Size of the labels in one output; None is half of the largest document.
     """
 
     name: str = "otf archive labels"
     max_mb: float | None = None
 
-    def jobs(self, run_id: str, campaign: str | None, n_labels: int) -> list[Job]:
+    def jobs(self, session: Session, state: RunState) -> list[Job]:
         """Return one job for each part of the labels that fits into a document."""
-        limit = 1e6 * (self.max_mb or get_settings().MAX_DOC_MB / 2)
-        sizes = _workspace(run_id).label_sizes()[:n_labels]
-        bounds, filled = [0], 0
-        for index, size in enumerate(sizes):
+        limit = 1e6 * (self.max_mb or session.settings.MAX_DOC_MB / 2)
+        entries = session.open(state.posterior).ledger().entries
+        bounds, filled = [0], 0.0
+        for index, entry in enumerate(entries):
+            size = 0 if entry.label is None else session.labels.size(entry.label)
             if filled and filled + size > limit:
                 bounds.append(index)
-                filled = 0
+                filled = 0.0
             filled += size
-        ends = [*bounds[1:], len(sizes)]
+        ends = [*bounds[1:], len(entries)]
         return [
-            self.make(run_id, campaign, first, last)
+            self.make(state.run_id, state.posterior.campaign, first, last)
             for first, last in zip(bounds, ends, strict=True)
             if last > first
         ]
 
     @otf_job(output_schema=LabelBatchDoc)
     def make(self, run_id: str, campaign: str | None, first: int, last: int) -> LabelBatchDoc:
-        """Return labels ``first`` to ``last - 1``."""
-        labels = _workspace(run_id).labels()[first:last]
-        return LabelBatchDoc(run_id=run_id, campaign=campaign, first=first, labels=labels)
-
-
-def _workspace(run_id: str) -> RunWorkspace:
-    return RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
+        """Return the labels of the ledger's entries ``first`` to ``last - 1``."""
+        session = Session()
+        run = session.open(session.workspace(run_id).read_state().posterior)
+        entries = run.ledger().entries[first:last]
+        labels = [session.labels.get(e.label) for e in entries if e.label is not None]
+        return LabelBatchDoc(
+            run_id=run_id,
+            campaign=campaign,
+            first=first,
+            labels=labels,
+            entries=[e.model_dump(mode="json") for e in entries],
+        )

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, Literal
 
-from jobflow import JobConfig, OnMissing, job
+from jobflow import Job, JobConfig, OnMissing, job
 
-__all__ = ["otf_job"]
+__all__ = ["ROLE", "Role", "otf_job"]
+
+Role = Literal["gpu", "cpu"]
+# key of a job's metadata that says which workers it needs
+ROLE = "onfly_role"
 
 
 def otf_job(
-    method: Callable[..., Any] | None = None, *, may_miss: bool = False, **options: Any
+    method: Callable[..., Any] | None = None,
+    *,
+    role: Role = "cpu",
+    may_miss: bool = False,
+    **options: Any,
 ) -> Any:
     """Decorate the ``make`` method of a Maker of the loop.
 
@@ -22,6 +31,9 @@ def otf_job(
     ----------
     method
         The method, when the decorator is used without arguments.
+    role
+        Which workers the job needs: ``"gpu"`` where the ensemble is evaluated or trained. It is
+        kept in the metadata of each job, for `onfly.flows.route_jobs`.
     may_miss
         Whether references to a failed job are None instead of an error: a label that failed is
         counted, it does not end the run.
@@ -34,4 +46,17 @@ def otf_job(
         pass_manager_config=False,
     )
     decorator = job(config=config, **options)
-    return decorator if method is None else decorator(method)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        decorated = decorator(function)
+
+        @wraps(decorated)
+        def make(*args: Any, **kwargs: Any) -> Any:
+            made = decorated(*args, **kwargs)
+            if isinstance(made, Job):  # inside a running job the method itself is called
+                made.metadata = {**made.metadata, ROLE: role}
+            return made
+
+        return make
+
+    return decorate if method is None else decorate(method)

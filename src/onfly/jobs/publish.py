@@ -15,21 +15,18 @@ from scipy.stats import binomtest
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_to_blobs
-from onfly.dynamics.stages import MDStage, default_time_step
-from onfly.dynamics.stopping import StoppingRule
 from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
-from onfly.jobs.context import RunContext, drift_in_prior_stds, evolve, open_run
-from onfly.jobs.progress import Progress
-from onfly.schemas import (
-    ErrorStatistics,
-    FineTunedModelDoc,
-    LabelDoc,
-    RunDoc,
-    from_any_structure,
-)
+from onfly.jobs.routing import route_like_current
+from onfly.proof import LedgerEntry, ProofRule, judge
+from onfly.rounds.close import proof_rule
+from onfly.rounds.progress import Progress
+from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
+from onfly.schemas.posterior import DOC_VERSION
+from onfly.spec import MDStage
+from onfly.session import Session, drift_in_prior_stds
 
-__all__ = ["PublishMaker", "publish_run"]
+__all__ = ["PublishMaker", "error_statistics", "publish_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,123 +36,128 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def error_statistics(labels: Sequence[LabelDoc], threshold: float) -> ErrorStatistics:
+def error_statistics(entries: Sequence[LedgerEntry]) -> ErrorStatistics:
     """Return statistics of the errors of predictions made before each label was learned."""
-    known = [label for label in labels if label.error is not None]
+    known = [entry for entry in entries if entry.error is not None]
     if not known:
         return ErrorStatistics()
-    errors = np.array([label.error for label in known])
-    foundation = np.array([(label.foundation_energy or 0.0) - label.energy for label in known])
-    forces = [label.force_rmse for label in known if label.force_rmse is not None]
-    foundation_forces = [
-        label.foundation_force_rmse for label in known if label.foundation_force_rmse is not None
-    ]
 
-    def rms(values: Sequence[float] | np.ndarray) -> float | None:
-        return float(np.sqrt(np.mean(np.square(values)))) if len(values) else None
+    def rms(values: Sequence[float | None]) -> float | None:
+        found = [value for value in values if value is not None]
+        return float(np.sqrt(np.mean(np.square(found)))) if found else None
 
+    errors = np.array([entry.error for entry in known])
     return ErrorStatistics(
         n=len(known),
-        within_threshold=int((np.abs(errors) <= threshold).sum()),
-        rmse=rms(errors),
+        within_threshold=sum(entry.within() for entry in known),
+        rmse=rms([entry.error for entry in known]),
         max_abs=float(np.abs(errors).max()),
-        foundation_rmse=rms(foundation),
-        force_rmse=rms(forces),
-        foundation_force_rmse=rms(foundation_forces),
+        foundation_rmse=rms([entry.foundation_error for entry in known]),
+        force_rmse=rms([entry.force_rmse for entry in known]),
+        foundation_force_rmse=rms([entry.foundation_force_rmse for entry in known]),
     )
 
 
 def publish_run(
-    run: RunDoc,
-    structure: Structure | Molecule,
-    stages: Sequence[MDStage],
-    time_step: float | None,
-    stopping: StoppingRule,
-) -> tuple[RunDoc, FineTunedModelDoc]:
+    session: Session, state: RunState, structure: Structure | Molecule
+) -> tuple[RunState, FineTunedModelDoc]:
     """Describe the final ensemble, and write the description into the folder of the run.
 
-    The model is ``ready`` if audits of the final weights prove the accuracy, ``unproven`` if
-    there were too few of them or too many failed, and ``stopped`` if the run was cut short.
+    Its state is the verdict of the ledger: see `onfly.proof.judge`.
+
+    Raises
+    ------
+    ValueError
+        If the run has no label.
     """
-    context = open_run(run)
-    labels = context.workspace.labels()[: run.n_labels]
-    if run.ensemble is None or run.energy_offset is None:
-        raise ValueError(f"run {run.run_id} has nothing to publish: its first label is missing")
-    proven = stopping.audits_good(run.audits_since_update, run.audits_within_since_update)
-    finished = run.stop_reason is not None and not run.n_failures >= run.max_failures
-    state = "stopped" if not finished else "ready" if proven else "unproven"
+    posterior, spec = state.posterior, state.posterior.spec
+    run = session.open(posterior)
+    ledger = run.ledger()
+    if posterior.ensemble is None or posterior.energy_offset is None:
+        raise ValueError(f"run {state.run_id} has nothing to publish: its first label is missing")
+    reason = posterior.stop_reason or "unknown"
+    rule = proof_rule(state) or ProofRule(
+        coverage=spec.proof.coverage, confidence=spec.proof.confidence
+    )
+    verdict = judge(
+        ledger,
+        rule,
+        stopped=reason if posterior.stopped else None,
+        tolerances=[tolerance.name for tolerance in spec.tolerance],
+    )
+    audits = [e for e in ledger.entries if e.reason in ("audit", "closing")]
     interval = None
-    if run.n_audits:
-        found = binomtest(run.n_audits_within, run.n_audits).proportion_ci(0.95, method="exact")
-        interval = (float(found.low), float(found.high))
-    temperatures = [t for s in stages if s.temperature is not None for t in s._temperatures]
+    if posterior.n_audits:
+        found = binomtest(posterior.n_audits_within, posterior.n_audits)
+        bounds = found.proportion_ci(0.95, method="exact")
+        interval = (float(bounds.low), float(bounds.high))
+    stages = spec.trajectories.stages
+    temperatures = [t for s in stages for t in _temperatures(s)]
     pressures = [s.pressure for s in stages if s.pressure is not None]
     identity = hashlib.sha256(
-        "".join([run.run_id, *(ref.sha256 for ref in run.ensemble.members)]).encode()
+        "".join([state.run_id, *(ref.sha256 for ref in posterior.ensemble.members)]).encode()
     )
-    model_id = f"{run.formula_pretty}-{identity.hexdigest()[:12]}"
     model = from_any_structure(
         FineTunedModelDoc,
         structure,
-        model_id=model_id,
-        run_id=run.run_id,
-        campaign=run.campaign,
-        state=state,
-        stop_reason=run.stop_reason or "unknown",
+        doc_version=DOC_VERSION,
+        model_id=f"{posterior.formula_pretty}-{identity.hexdigest()[:12]}",
+        run_id=state.run_id,
+        campaign=posterior.campaign,
+        state=verdict.state,
+        stop_reason=reason,
         structure=structure,
-        foundation_model=run.foundation_model,
-        foundation_sha256=getattr(context.potential, "sha256", None),
-        labeller=run.labeller,
-        level_of_theory=run.settings.get("level_of_theory") or run.labeller,
-        input_hash=run.input_hash,
-        threshold_ev=run.threshold_ev,
+        foundation_model=spec.foundation.source,
+        foundation_sha256=getattr(run.potential, "sha256", None),
+        labeller=posterior.labeller,
+        level_of_theory=spec.labels.level_of_theory or posterior.labeller,
+        input_hash=posterior.input_hash,
+        threshold_ev=posterior.threshold_ev,
         temperature_range=(min(temperatures), max(temperatures)) if temperatures else None,
         pressure_range=(min(pressures), max(pressures)) if pressures else None,
-        n_steps=run.md_step,
-        simulated_time_fs=_simulated_time(run.md_step, stages, time_step, context),
-        energy_offset=run.energy_offset,
-        n_labels=run.n_labels,
-        n_audits=run.n_audits,
-        n_audits_within=run.n_audits_within,
-        coverage=run.n_audits_within / run.n_audits if run.n_audits else None,
+        n_steps=state.md_step,
+        simulated_time_fs=sum(t.time_fs for t in state.trajectories),
+        walkers=spec.trajectories.walkers,
+        energy_offset=posterior.energy_offset,
+        n_labels=posterior.n_labels,
+        n_waits=posterior.n_waits,
+        n_audits=posterior.n_audits,
+        n_audits_within=posterior.n_audits_within,
+        coverage=posterior.n_audits_within / posterior.n_audits if posterior.n_audits else None,
         coverage_interval=interval,
-        calibration=run.calibration,
-        interventions=error_statistics(
-            [label for label in labels if label.reason not in ("audit", "initial", "seed")],
-            run.threshold_ev,
-        ),
-        audits=error_statistics(
-            [label for label in labels if label.reason == "audit"], run.threshold_ev
-        ),
+        tolerances=[tolerance.model_dump(mode="json") for tolerance in spec.tolerance],
+        verdict=verdict.model_dump(mode="json"),
+        proven_generation=verdict.generation if verdict.state == "ready" else None,
+        calibration=posterior.calibration,
+        interventions=error_statistics(ledger.calls),
+        audits=error_statistics(audits),
         drift=drift_in_prior_stds(
-            context.workspace.load_ensemble(run.ensemble, context.settings.DEVICE),
-            context.posterior,
-            context.potential,
+            run.workspace.load_ensemble(posterior.ensemble, run.device),
+            run.posterior,
+            run.potential,
         ),
-        ensemble=run.ensemble,
-        settings=run.settings,
+        ensemble=posterior.ensemble,
+        spec=spec.model_dump(mode="json"),
         versions=_versions(),
-        seed=run.seed,
-        cpu_seconds=run.cpu_seconds,
+        seed=spec.seed,
+        cpu_seconds=state.cpu_seconds,
     )
-    atomic_write(context.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
-    done = evolve(run, phase="done" if finished else "stopped", model_id=model_id)
-    Progress(context.workspace.folder)(
-        force=True, phase=done.phase, md_step=run.md_step, n_steps_total=run.n_steps_total
+    atomic_write(run.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
+    done = state.evolve(
+        phase="stopped" if posterior.stopped else "done", model_id=model.model_id
     )
-    logger.info("published %s (%s)", model_id, state)
+    Progress(run.workspace.folder)(
+        force=True, phase=done.phase, md_step=state.md_step, n_steps_total=state.n_steps_total
+    )
+    logger.info("published %s (%s)", model.model_id, verdict.state)
     return done, model
 
 
-def _simulated_time(
-    n_steps: int, stages: Sequence[MDStage], time_step: float | None, context: RunContext
-) -> float:
-    total = 0.0
-    for stage in stages:
-        taken = min(n_steps, stage.n_steps)
-        total += taken * (stage.time_step or time_step or default_time_step(context.elements))
-        n_steps -= taken
-    return total
+def _temperatures(stage: MDStage) -> tuple[float, ...]:
+    value = stage.temperature
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _versions() -> dict[str, str]:
@@ -177,29 +179,22 @@ class PublishMaker(Maker):
     name
         Name of the job.
     archive_maker
-        Of the jobs that put out the labels for the library; None leaves them in the run's folder.
+        Of the jobs that put out the labels for the library; None leaves them in the label store.
     """
 
     name: str = "otf publish"
     archive_maker: ArchiveLabelsMaker | None = field(default_factory=ArchiveLabelsMaker)
 
     @otf_job(data=["weights"], output_schema=FineTunedModelDoc)
-    def make(
-        self,
-        run: RunDoc,
-        structure: Structure | Molecule,
-        stages: list[MDStage],
-        time_step: float | None,
-        stopping: StoppingRule,
-    ) -> Response:
+    def make(self, state: RunState, structure: Structure | Molecule) -> Response:
         """Return the model's document with its weights."""
-        run, model = publish_run(run, structure, stages, time_step, stopping)
-        workspace = open_run(run).workspace
-        workspace.write_run(run)
-
+        session = Session()
+        state, model = publish_run(session, state, structure)
+        workspace = session.workspace(state.run_id)
+        workspace.write_state(state)
         model.weights = ensemble_to_blobs(workspace.store, model.ensemble)
         jobs: list[Job | Flow] = []
         if self.archive_maker is not None:
-            jobs += self.archive_maker.jobs(run.run_id, run.campaign, run.n_labels)
-        addition = Flow(jobs) if jobs else None
-        return Response(output=model, addition=addition)  # type: ignore[arg-type]
+            jobs += self.archive_maker.jobs(session, state)
+        route_like_current(jobs)
+        return Response(output=model, addition=Flow(jobs) if jobs else None)

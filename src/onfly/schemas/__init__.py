@@ -3,8 +3,16 @@
 from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
 from onfly.schemas.label import LabelDoc, LabelReason, structure_hash
 from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc, WeightsBlob
-from onfly.schemas.run import CalibrationDoc, PendingLabel, RunDoc
-from onfly.schemas.types import StructureOrMolecule, from_any_structure, to_atoms
+from onfly.schemas.posterior import (
+    CalibrationDoc,
+    Phase,
+    PosteriorDoc,
+    RequestDoc,
+    RunState,
+    SuppliedRef,
+    TrajectoryDoc,
+)
+from onfly.schemas.types import StructureOrMolecule, from_any_structure, to_atoms, to_structure
 
 __all__ = [
     "ArtifactRef",
@@ -14,11 +22,16 @@ __all__ = [
     "FineTunedModelDoc",
     "LabelDoc",
     "LabelReason",
-    "PendingLabel",
-    "RunDoc",
+    "Phase",
+    "PosteriorDoc",
+    "RequestDoc",
+    "RunState",
     "StructureOrMolecule",
+    "SuppliedRef",
+    "TrajectoryDoc",
     "WeightsBlob",
     "from_any_structure",
     "structure_hash",
     "to_atoms",
+    "to_structure",
 ]

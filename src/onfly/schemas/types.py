@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, PlainSerializer
 from pymatgen.core import Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-__all__ = ["StructureOrMolecule", "from_any_structure", "to_atoms"]
+__all__ = ["StructureOrMolecule", "from_any_structure", "to_atoms", "to_structure"]
 
 DocT = TypeVar("DocT", bound=StructureMetadata)
 
@@ -44,3 +44,13 @@ def to_atoms(structure: Structure | Molecule) -> Atoms:
     return Atoms(
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
     )
+
+
+def to_structure(atoms: Atoms) -> Structure | Molecule:
+    """Return a Structure, or a Molecule if no direction is periodic."""
+    plain = Atoms(
+        numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+    )
+    if plain.pbc.any():
+        return AseAtomsAdaptor.get_structure(plain)
+    return Molecule(plain.get_chemical_symbols(), plain.positions)

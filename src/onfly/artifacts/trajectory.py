@@ -1,0 +1,58 @@
+"""The files of one trajectory of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onfly.artifacts.atomic import ensure_folder
+from onfly.artifacts.files import ArtifactStore
+from onfly.artifacts.lock import RunLock
+
+__all__ = ["TrajectoryFolder"]
+
+
+class TrajectoryFolder:
+    """Thermodynamic tables, frames and the checkpoint of one trajectory.
+
+    Parameters
+    ----------
+    store
+        The artifact directory.
+    run_folder
+        Folder of the run.
+    index
+        Number of the trajectory.
+    """
+
+    def __init__(self, store: ArtifactStore, run_folder: Path, index: int) -> None:
+        self.store = store
+        self.index = index
+        self.run_folder = run_folder
+        self.folder = run_folder / "trajectories" / f"{index:03d}"
+
+    def lock(self) -> RunLock:
+        """Return a context manager that holds the trajectory against other processes."""
+        return RunLock(
+            self.folder / "lock", f"trajectory {self.index} of run {self.run_folder.name}"
+        )
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where a segment that was killed goes on."""
+        return self.folder / "checkpoint.json"
+
+    def thermo_path(self, segment: int) -> Path:
+        """Return the path of a segment's table of step, energy, temperature … (csv)."""
+        return ensure_folder(self.folder / "thermo") / f"{segment:05d}.csv"
+
+    def frames_path(self, segment: int) -> Path:
+        """Return the path of a segment's frames (extended xyz)."""
+        return ensure_folder(self.folder / "trajectory") / f"{segment:05d}.extxyz"
+
+    def thermo_files(self) -> list[Path]:
+        """Return the tables there are, in order."""
+        return sorted((self.folder / "thermo").glob("[0-9]*.csv"))
+
+    def trajectory_files(self) -> list[Path]:
+        """Return the files of frames there are, in order."""
+        return sorted((self.folder / "trajectory").glob("[0-9]*.extxyz"))

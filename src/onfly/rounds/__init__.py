@@ -1,0 +1,1 @@
+"""The loop in rounds: explore, label, judge, learn."""

@@ -1,0 +1,357 @@
+"""One segment of a trajectory: MD on the present posterior until a round is over for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onfly.dynamics.calculator import SuppliedLabel
+from onfly.dynamics.criteria import Assessment
+from onfly.dynamics.driver import Exploded, Finished, LabelRequest, MDDriver, Moved
+from onfly.dynamics.guards import Guards
+from onfly.dynamics.predictor import StepPrediction
+from onfly.dynamics.schedules import AuditSchedule, Warmup, due
+from onfly.dynamics.state import MDState
+from onfly.potentials.execution import one_thread
+from onfly.rounds.criteria import criterion_of
+from onfly.rounds.programme import programme
+from onfly.rounds.progress import Progress
+from onfly.rounds.recorder import Recorder
+from onfly.schemas import ArtifactRef, PosteriorDoc, RequestDoc, TrajectoryDoc
+from onfly.session import Session
+
+__all__ = ["ExploreOptions", "explore"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """How a production run differs from the loop; see `onfly.flows.ProductionMaker`.
+
+    Parameters
+    ----------
+    watch_only
+        Never stop at uncertain configurations, only mark them.
+    member, monitor_interval
+        The member that is the force field, and how often the ensemble looks at it.
+    """
+
+    watch_only: bool = False
+    member: int | None = None
+    monitor_interval: int = 1
+
+
+def explore(
+    session: Session,
+    posterior: PosteriorDoc,
+    trajectory: TrajectoryDoc,
+    options: ExploreOptions | None = None,
+) -> TrajectoryDoc:
+    """Move a trajectory until its part of the round is over.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    posterior
+        Constant during a round.
+    trajectory
+        Without requests.
+    options
+        For production.
+
+    Returns
+    -------
+    TrajectoryDoc
+        With the labels that it asks for: audits, on whose way it went on, and at the end perhaps
+        a call, for which it waits. `done` if its programme is at its end.
+    """
+    if trajectory.done:
+        return trajectory
+    with one_thread():
+        return _Segment(session, posterior, trajectory, options or ExploreOptions()).run()
+
+
+class _Segment:
+    def __init__(
+        self,
+        session: Session,
+        posterior: PosteriorDoc,
+        trajectory: TrajectoryDoc,
+        options: ExploreOptions,
+    ) -> None:
+        run = session.open(posterior)
+        self.run_view, self.posterior, self.doc = run, posterior, trajectory
+        self.spec = posterior.spec
+        self.key = run.trajectory_key(trajectory.index)
+        self.workspace = run.workspace
+        self.progress = Progress(self.workspace.folder)
+        self.closing = posterior.attempt is not None
+        self.requests: list[RequestDoc] = []
+        self._uncertain = False
+        self._cpu_start = time.process_time()
+
+        state = MDState.from_arrays(self.workspace.load_md_state(trajectory.md_state))
+        supplied = self._supplied(session)
+        if supplied is not None and trajectory.supplied is not None:
+            if trajectory.supplied.reason == "guard":
+                state = state.with_results(supplied.energy, supplied.forces, supplied.stress)
+        self.recorder = Recorder(
+            self.workspace.trajectory(trajectory.index),
+            trajectory.segment,
+            self._start_name(),
+            self.workspace.save_md_state,
+            run.offset,
+            self.spec.trajectories.traj_interval,
+        )
+        self.first_step = state.step
+        found = self.recorder.resume()
+        if found is not None:
+            state, self.requests = found.state, list(found.requests)
+        self.state = state
+        guards = self.spec.guards
+        self.driver = MDDriver(
+            run.predictor(options.member, options.monitor_interval),
+            programme(posterior, trajectory),
+            criterion_of(posterior, watch_only=options.watch_only or self.closing),
+            run.calibration(),
+            self.key,
+            guards=Guards(
+                max_temperature=guards.max_temperature,
+                min_distance=guards.min_distance,
+                max_volume_change=guards.max_volume_change,
+            ),
+            time_step=self.spec.trajectories.time_step,
+            initial_volume=trajectory.initial_volume,
+            supplied=supplied,
+            origin=trajectory.origin,
+            origin_time_fs=trajectory.origin_time_fs,
+        )
+        rounds = self.spec.rounds
+        self.audits = AuditSchedule(rounds.audit_interval, self.key)
+        self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
+
+    def _start_name(self) -> str:
+        """Name what the segment begins with: state, label that was waited for, weights."""
+        supplied, ensemble = self.doc.supplied, self.posterior.ensemble
+        parts = [
+            self.doc.md_state.sha256,
+            "" if supplied is None else supplied.label,
+            "" if ensemble is None else str(ensemble.generation),
+            str(self.doc.n_explosions),
+        ]
+        return "+".join(parts)
+
+    def _supplied(self, session: Session) -> SuppliedLabel | None:
+        ref = self.doc.supplied
+        if ref is None:
+            return None
+        label = session.labels.get(ref.label)
+        asked = MDState.from_arrays(self.workspace.load_md_state(ref.structure))
+        return SuppliedLabel(
+            asked.positions,
+            asked.cell,
+            label.energy + self.run_view.offset,
+            np.array(label.forces),
+            None if label.stress is None else np.array(label.stress),
+        )
+
+    def run(self) -> TrajectoryDoc:
+        """Step until the round is over for this trajectory."""
+        limit = self.spec.trajectories.max_walltime
+        deadline = None if limit is None else time.monotonic() + limit
+        while not self._over():
+            if deadline is not None and time.monotonic() > deadline:
+                return self._end()
+            self.state, event = self.driver.step(self.state)
+            if isinstance(event, Moved):
+                self._moved(event)
+            elif isinstance(event, Finished):
+                break
+            elif isinstance(event, LabelRequest):
+                return self._call(event)
+            elif isinstance(event, Exploded):
+                return self._exploded(event)
+        return self._end()
+
+    def _over(self) -> bool:
+        """Whether the round is over: at its length, the end of a stage, after the warm-up."""
+        step, first = self.state.step, self.first_step
+        if step >= self.driver.end:
+            return True
+        if step == first or self.closing:
+            return False
+        rounds, quiet = self.spec.rounds, self.spec.stopping.quiet_steps
+        if rounds.length is not None and step - first >= rounds.length:
+            return True
+        if self.driver.locate(step)[1] == 0:
+            return True
+        if quiet is not None and step - self.doc.last_call_step >= quiet:
+            return True
+        n_warmup = sum(request.reason == "warmup" for request in self.requests)
+        return n_warmup > 0 and self._n_counted() >= rounds.warmup_labels
+
+    def _n_counted(self) -> float:
+        """Errors that the calibration knows or will know at the end of the round.
+
+        The other trajectories, which cannot be asked, are taken to do as this one.
+        """
+        walkers = self.spec.trajectories.walkers
+        return self.posterior.calibration.n + walkers * len(self.requests)
+
+    def _moved(self, event: Moved) -> None:
+        state, assessment = self.state, event.assessment
+        probability = None if assessment is None else assessment.probability
+        std = None if assessment is None or event.prediction is None else event.prediction.energy_std
+        if assessment is not None:
+            if assessment.exceeded and not self._uncertain:
+                logger.warning(
+                    "run %s, step %d: P(error > tolerance of %s) = %.3f; the MD goes on",
+                    self.posterior.run_id,
+                    state.step,
+                    assessment.quantity,
+                    assessment.probability,
+                )
+            self._uncertain = assessment.exceeded
+        self.recorder.record(state, event.time_fs, event.stage, std, probability)
+        if event.prediction is not None and assessment is not None:
+            self._scheduled(event.prediction, assessment)
+        self.progress(
+            phase="explore",
+            trajectory=self.doc.index,
+            md_step=state.step,
+            n_steps_total=self.driver.end,
+            time_fs=event.time_fs,
+            temperature=state.temperature,
+            energy_std=std,
+            probability=probability,
+        )
+        if state.step % self.spec.trajectories.checkpoint_interval == 0:
+            self.recorder.checkpoint(state, self.requests)
+
+    def _scheduled(self, prediction: StepPrediction, assessment: Assessment) -> None:
+        """Ask for a label that is due at this step, without waiting for it."""
+        step = self.state.step
+        if self.closing:
+            for look, drawn in enumerate(self.doc.closing_steps):
+                if step in drawn:
+                    atoms = self.state.to_atoms()
+                    request = self._request("closing", step, atoms, prediction, assessment)
+                    self.requests.append(request.model_copy(update={"look": look}))
+            return
+        last = max([self.doc.last_label_step, *(r.md_step for r in self.requests)])
+        reason = due(
+            step,
+            self.audits,
+            self.warmup,
+            n_counted=self._n_counted(),
+            steps_since_label=step - last,
+        )
+        if reason is not None:
+            atoms = self.state.to_atoms()
+            self.requests.append(self._request(reason, step, atoms, prediction, assessment))
+
+    def _request(
+        self,
+        reason: Any,
+        step: int,
+        atoms: Any,
+        prediction: StepPrediction,
+        assessment: Assessment,
+        detail: str | None = None,
+    ) -> RequestDoc:
+        logger.info(
+            "trajectory %d, step %d: label asked for (%s, P = %.3f)",
+            self.doc.index,
+            step,
+            reason,
+            assessment.probability,
+        )
+        asked = MDState(
+            numbers=atoms.numbers,
+            pbc=atoms.pbc,
+            positions=atoms.positions,
+            momenta=np.zeros_like(atoms.positions),
+            cell=atoms.cell.array,
+            step=step,
+            energy=prediction.energy,
+            forces=prediction.forces,
+            stress=prediction.stress,
+            source="model",
+        )
+        return RequestDoc(
+            reason=reason,
+            trajectory=self.doc.index,
+            md_step=step,
+            structure=self.workspace.save_md_state(asked.to_arrays()),
+            predicted_energy=prediction.energy - self.run_view.offset,
+            predicted_std=prediction.energy_std,
+            probability=assessment.probability,
+            quantity=assessment.quantity,
+            detail=detail,
+        )
+
+    def _call(self, event: LabelRequest) -> TrajectoryDoc:
+        self.requests.append(
+            self._request(
+                event.reason,
+                event.md_step,
+                event.atoms,
+                event.prediction,
+                event.assessment,
+                event.detail,
+            )
+        )
+        # where a guard stops a closing block, the steps that were not reached count as failures
+        return self._end(done=self.closing)
+
+    def _end(self, **changes: Any) -> TrajectoryDoc:
+        """Close the segment at the present state."""
+        # a segment that is taken up at its end finds its call again by itself
+        ref = self.recorder.checkpoint(self.state, [r for r in self.requests if not r.is_call])
+        atoms = self.state.to_atoms()
+        done = self.state.step >= self.driver.end
+        return self.doc.model_copy(
+            update={
+                "md_state": ref,
+                "md_step": self.state.step,
+                "time_fs": self.driver.time_at(self.state.step, atoms),
+                "segment": self.doc.segment + 1,
+                "supplied": None,
+                "requests": tuple(self.requests),
+                "done": done,
+                "cpu_seconds": self.doc.cpu_seconds + time.process_time() - self._cpu_start,
+                **changes,
+            }
+        )
+
+    def _exploded(self, event: Exploded) -> TrajectoryDoc:
+        """Go on from other velocities; too often is the end of the run."""
+        message = (
+            f"trajectory {self.doc.index}, step {self.state.step + 1}: {event.detail}, although a "
+            "label gave the forces"
+        )
+        logger.warning(message)
+        stage, within = self.driver.locate(self.state.step)
+        target = self.driver.stages[stage].temperature_at(within) or self.state.temperature
+        self.state = self.state.rewound(target, self.key)
+        return self._end(
+            n_explosions=self.doc.n_explosions + 1,
+            failures=(*self.doc.failures, message)[-10:],
+        )
+
+
+def rewound(
+    trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc
+) -> TrajectoryDoc:
+    """Return a trajectory with other velocities at its last state, since its label failed."""
+    run = session.open(posterior)
+    state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
+    again = state.rewound(max(state.temperature, 1.0), run.trajectory_key(trajectory.index))
+    ref: ArtifactRef = run.workspace.save_md_state(again.to_arrays())
+    return trajectory.model_copy(update={"md_state": ref, "supplied": None})

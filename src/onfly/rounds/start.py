@@ -1,0 +1,221 @@
+"""The first configurations, labelled side by side: the initial structure and MD on the foundation.
+
+The first label sets the energy offset; the others teach the ensemble what it would otherwise ask
+for one after the other along the first femtoseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from ase import Atoms
+from pymatgen.core import Molecule, Structure
+
+from onfly.bayes.calibration import Calibration
+from onfly.bayes.posterior import posterior_from_dict
+from onfly.dynamics.criteria import EnergyCriterion
+from onfly.dynamics.driver import MDDriver, Moved
+from onfly.dynamics.predictor import Predictor
+from onfly.dynamics.stages import MDStage, total_steps
+from onfly.dynamics.state import MDState, draw_momenta
+from onfly.potentials.execution import one_thread
+from onfly.schemas import CalibrationDoc, RequestDoc, RunState, TrajectoryDoc, to_atoms
+from onfly.session import OpenRun, Session
+
+__all__ = ["start_run"]
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(
+    session: Session, state: RunState, structures: Sequence[Structure | Molecule]
+) -> RunState:
+    """Prepare ensemble and trajectories, and ask for the first labels.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    state
+        In phase ``start``.
+    structures
+        Where the trajectories start: one for all, or one for each.
+
+    Returns
+    -------
+    RunState
+        In phase ``label``.
+
+    Raises
+    ------
+    ValueError
+        If the number of structures is neither one nor that of the trajectories, or their
+        compositions differ.
+    """
+    spec = state.posterior.spec
+    walkers = spec.trajectories.walkers
+    structures = _checked(structures, walkers)
+    run = session.open(state.posterior)
+    method = posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
+    config = method.to_dict()
+    kind = config.pop("kind")
+    with one_thread():
+        ensemble = run.workspace.save_ensemble(
+            method.initial(run.potential, run.key), 0, 0
+        ).model_copy(update={"settings": config, "posterior": kind})
+        ensemble = ensemble.model_copy(update={"strategy": spec.posterior.strategy})
+        run = session.open(state.posterior.model_copy(update={"ensemble": ensemble}))
+        predictor = run.predictor()
+        starts = [_start(run, predictor, structures[k], k) for k in range(walkers)]
+        # "auto" was measured at the first evaluation, and is kept for the whole run
+        ensemble = ensemble.model_copy(update={"strategy": predictor.strategy})
+        found = _requests(run, starts, len(structures))
+        found += _foundation_md(run, predictor, starts, spec.rounds.initial_labels - len(found))
+    trajectories = []
+    for k, start in enumerate(starts):
+        trajectories.append(
+            TrajectoryDoc(
+                index=k,
+                md_state=run.workspace.save_md_state(start.to_arrays()),
+                n_steps=total_steps(spec.trajectories.stages),
+                initial_volume=start.volume,
+                requests=tuple(found) if k == 0 else (),
+            )
+        )
+    return (
+        state.with_trajectories(trajectories)
+        .evolve(phase="label", ensemble=ensemble, calibration=_calibration(run))
+    )
+
+
+def _checked(
+    structures: Sequence[Structure | Molecule], walkers: int
+) -> list[Structure | Molecule]:
+    if len(structures) not in (1, walkers):
+        raise ValueError(
+            f"{len(structures)} structures for {walkers} trajectories: give one structure, or one "
+            "for each of `walkers`"
+        )
+    first = structures[0]
+    for structure in structures[1:]:
+        if [str(site.specie) for site in structure] != [str(site.specie) for site in first]:
+            raise ValueError(
+                "the structures of a run must have the same atoms in the same order: their "
+                "energies share one offset"
+            )
+    return list(structures) * (walkers if len(structures) == 1 else 1)
+
+
+def _calibration(run: OpenRun) -> CalibrationDoc:
+    """Return the calibration with the foundation's prior, unless the user gave one."""
+    calibration, given = run.doc.calibration, run.spec.calibration
+    if given.shape is not None:
+        return calibration
+    defaults = run.potential.defaults
+    return calibration.model_copy(update={"shape": defaults.shape, "rate": defaults.rate})
+
+
+def _start(
+    run: OpenRun, predictor: Predictor, structure: Structure | Molecule, index: int
+) -> MDState:
+    """Return the state of a trajectory at step 0, with the foundation's results."""
+    atoms = to_atoms(structure)
+    return _at(run, predictor, atoms, (*run.trajectory_key(index), "velocities"))
+
+
+def _at(run: OpenRun, predictor: Predictor, atoms: Atoms, key: tuple[str | int, ...]) -> MDState:
+    first = run.spec.trajectories.stages[0]
+    momenta = np.zeros((len(atoms), 3))
+    if first.temperature is not None:
+        momenta = draw_momenta(atoms, first.temperature_at(0) or 0.0, key)
+    stress = bool(atoms.pbc.all()) and run.potential.supports_stress
+    prediction = predictor.predict(atoms, stress=stress)
+    return MDState(
+        numbers=atoms.numbers,
+        pbc=atoms.pbc,
+        positions=atoms.positions,
+        momenta=momenta,
+        cell=atoms.cell.array,
+        step=0,
+        energy=prediction.energy,
+        forces=prediction.forces,
+        stress=prediction.stress,
+        source="model",
+    )
+
+
+def _request(run: OpenRun, state: MDState, trajectory: int, step: int) -> RequestDoc:
+    asked = replace(state, momenta=np.zeros_like(state.positions), integrator={}, step=0)
+    return RequestDoc(
+        reason="initial",
+        trajectory=trajectory,
+        md_step=step,
+        structure=run.workspace.save_md_state(asked.to_arrays()),
+    )
+
+
+def _requests(run: OpenRun, starts: Sequence[MDState], n_structures: int) -> list[RequestDoc]:
+    """Return one request for each structure that a trajectory starts from."""
+    return [_request(run, starts[k], k, 0) for k in range(min(n_structures, len(starts)))][
+        : 1 if _same(starts) else None
+    ]
+
+
+def _same(starts: Sequence[MDState]) -> bool:
+    first = starts[0]
+    return all(
+        np.array_equal(s.positions, first.positions) and np.array_equal(s.cell, first.cell)
+        for s in starts
+    )
+
+
+def _foundation_md(
+    run: OpenRun, predictor: Predictor, starts: Sequence[MDState], n_wanted: int
+) -> list[RequestDoc]:
+    """Return configurations from short MD on the foundation, spread over the trajectories.
+
+    Their steps are counted below zero: they lie before the run.
+    """
+    spacing = run.spec.rounds.initial_steps
+    found: list[RequestDoc] = []
+    drivers, states = [], []
+    for k, start in enumerate(starts):
+        key = (*run.trajectory_key(k), "foundation")
+        drivers.append(
+            MDDriver(
+                predictor,
+                [_long(run.spec.trajectories.stages[0], spacing * max(n_wanted, 1))],
+                EnergyCriterion(1.0, watch_only=True),
+                Calibration(),
+                key,
+                time_step=run.spec.trajectories.time_step,
+            )
+        )
+        states.append(_at(run, predictor, start.to_atoms(), (*key, "velocities")))
+    alive = set(range(len(starts)))
+    while len(found) < n_wanted and alive:
+        for k in sorted(alive):
+            if len(found) == n_wanted:
+                break
+            for _ in range(spacing):
+                states[k], event = drivers[k].step(states[k])
+                if not isinstance(event, Moved):
+                    logger.warning(
+                        "MD on the foundation stopped at step %d of trajectory %d: %s",
+                        states[k].step, k, getattr(event, "detail", event),
+                    )  # fmt: skip
+                    alive.discard(k)
+                    break
+            else:
+                found.append(_request(run, states[k], k, -states[k].step))
+    return found
+
+
+def _long(stage: MDStage, n_steps: int) -> MDStage:
+    """Return the conditions at the beginning of a stage, for a number of steps."""
+    return stage.model_copy(
+        update={"n_steps": n_steps, "temperature": stage.temperature_at(0)}
+    )

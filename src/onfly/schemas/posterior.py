@@ -1,0 +1,230 @@
+"""The state of a run between two of its jobs: one posterior, and the trajectories that share it.
+
+Both documents are small and of constant size: weights and MD states are files, labels and what was
+predicted for them live in the label store and in the ledger of the run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from emmet.core.structure import StructureMetadata
+from pydantic import BaseModel, ConfigDict, Field
+
+from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
+from onfly.spec import RunSpec
+
+__all__ = [
+    "CalibrationDoc",
+    "Phase",
+    "PosteriorDoc",
+    "RequestDoc",
+    "RequestReason",
+    "RunState",
+    "SuppliedRef",
+    "TrajectoryDoc",
+]
+
+Phase = Literal[
+    "start", "label", "judge", "learn", "explore", "close", "publish", "done", "stopped"
+]
+RequestReason = Literal["initial", "uncertain", "guard", "warmup", "audit", "closing"]
+# a call stops its trajectory, whose step is then taken with the label's forces
+CALLS: tuple[RequestReason, ...] = ("uncertain", "guard")
+
+DOC_VERSION = "0.2"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class CalibrationDoc(_Frozen):
+    """Sufficient statistics of the calibration (see ``onfly.bayes.Calibration``)."""
+
+    shape: float
+    rate: float
+    n: float = 0.0
+    sum_z2: float = 0.0
+    mode: Literal["mean", "ema"] = "mean"
+    decay: float = 1.0
+    surprise: float = 0.0
+
+
+class RequestDoc(_Frozen):
+    """A configuration that must be labelled, and what the ensemble predicted for it."""
+
+    reason: RequestReason
+    trajectory: int = Field(description="-1 for MD on the foundation before the run.")
+    md_step: int
+    structure: ArtifactRef = Field(description="The configuration, as the MD state's file.")
+    attempt: int = Field(0, description="1 after a failure: asked again with a more careful SCF.")
+    detail: str | None = Field(None, description="What a guard found.")
+    predicted_energy: float | None = Field(None, description="On the labeller's scale (eV).")
+    predicted_std: float | None = Field(None, description="Uncalibrated (eV).")
+    probability: float | None = Field(
+        None, description="Of an error above the tolerance, at most over all tolerances."
+    )
+    quantity: str | None = Field(None, description="Name of the tolerance that asked.")
+    look: int = Field(0, description="Of the closing block: later looks are a reserve.")
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the trajectory waits for this label."""
+        return self.reason in CALLS
+
+    @property
+    def key(self) -> str:
+        """Name of the request within its run."""
+        return f"{self.trajectory:03d}-{self.md_step:08d}-{self.reason}"
+
+
+class SuppliedRef(_Frozen):
+    """A label that has come for the step that a trajectory is about to take."""
+
+    label: str = Field(description="Key in the label store.")
+    structure: ArtifactRef
+    reason: RequestReason
+
+
+class TrajectoryDoc(_Frozen):
+    """One trajectory: where it is, and which labels it waits for."""
+
+    doc_type: Literal["trajectory"] = "trajectory"
+    index: int = 0
+    md_state: ArtifactRef
+    md_step: int = 0
+    time_fs: float = 0.0
+    n_steps: int = Field(description="Step at which the programme in use ends.")
+    origin: int = Field(0, description="Step at which the programme in use began.")
+    origin_time_fs: float = 0.0
+    segment: int = Field(0, description="Segments so far.")
+    last_label_step: int = 0
+    last_call_step: int = 0
+    initial_volume: float | None = Field(None, description="Å³, for the guards.")
+    supplied: SuppliedRef | None = None
+    requests: tuple[RequestDoc, ...] = ()
+    closing_steps: tuple[tuple[int, ...], ...] = Field(
+        (), description="Steps of the closing block to audit, for each of its looks."
+    )
+    done: bool = Field(False, description="Whether the programme in use is at its end.")
+    n_explosions: int = 0
+    failures: tuple[str, ...] = Field((), description="The last few, in words.")
+    cpu_seconds: float = Field(0.0, description="Of its MD.")
+
+    @property
+    def called(self) -> bool:
+        """Whether the trajectory waits for a label."""
+        return any(request.is_call for request in self.requests)
+
+
+class PosteriorDoc(StructureMetadata):
+    """What the trajectories of a compound share: ensemble, calibration, energy scale, progress."""
+
+    model_config = ConfigDict(frozen=True)
+
+    doc_type: Literal["posterior"] = "posterior"
+    doc_version: str = DOC_VERSION
+    run_id: str
+    campaign: str | None = None
+    spec: RunSpec = Field(description="All that the user chose.")
+    phase: Phase = "start"
+    round: int = Field(0, description="Rounds so far.")
+    revision: int = Field(0, description="Grows with every change.")
+    labeller: str = ""
+
+    threshold_ev: float | None = Field(None, description="Energy tolerance of the cell, eV.")
+    energy_std: float | None = Field(None, description="σ_E of the likelihood; None by its rule.")
+    energy_offset: float | None = Field(None, description="E_foundation - E_DFT of label 0 (eV).")
+    input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
+    ensemble: EnsembleDoc | None = None
+    calibration: CalibrationDoc
+
+    n_records: int = Field(0, description="Records of the ledger that count.")
+    n_labels: int = 0
+    n_seeds: int = Field(0, description="Labels of earlier runs, which were not paid for.")
+    n_waits: int = Field(0, description="Rounds of labels that followed one another.")
+    n_calls: int = 0
+    n_audits: int = 0
+    n_audits_within: int = 0
+    n_failures: int = Field(0, description="Labels that failed twice.")
+    failures: tuple[str, ...] = Field((), description="The last few, in words.")
+    attempt: int | None = Field(None, description="Number of the closing block; None before it.")
+    look: int = Field(0, description="Of the closing block, from 0.")
+    last_label_dir: str | None = Field(None, description="For a warm start of the next label.")
+    stop_reason: str | None = None
+    stopped: bool = Field(False, description="Whether the run was cut short.")
+    model_id: str | None = None
+    cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work.")
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class RunState(_Frozen):
+    """A run: one posterior and its trajectories."""
+
+    doc_type: Literal["run"] = "run"
+    posterior: PosteriorDoc
+    trajectories: tuple[TrajectoryDoc, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """Identifier of the run."""
+        return self.posterior.run_id
+
+    @property
+    def phase(self) -> Phase:
+        """What is due."""
+        return self.posterior.phase
+
+    @property
+    def requests(self) -> tuple[RequestDoc, ...]:
+        """The labels that are waited for, by trajectory and step."""
+        return tuple(request for t in self.trajectories for request in t.requests)
+
+    @property
+    def due(self) -> tuple[RequestDoc, ...]:
+        """The labels that are computed next: without the reserve of a closing block."""
+        return tuple(r for r in self.requests if r.look <= self.posterior.look)
+
+    @property
+    def md_step(self) -> int:
+        """MD steps of all trajectories."""
+        return sum(t.md_step for t in self.trajectories)
+
+    @property
+    def n_steps_total(self) -> int:
+        """MD steps that the programmes in use ask for."""
+        return sum(max(t.n_steps, t.md_step) for t in self.trajectories)
+
+    @property
+    def n_failures(self) -> int:
+        """Failed labels and explosions."""
+        return self.posterior.n_failures + sum(t.n_explosions for t in self.trajectories)
+
+    @property
+    def failures(self) -> list[str]:
+        """The last failures in words."""
+        found = [*self.posterior.failures]
+        for trajectory in self.trajectories:
+            found += trajectory.failures
+        return found[-10:]
+
+    @property
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time by kind of work, that of the MD summed over the trajectories."""
+        found = dict(self.posterior.cpu_seconds)
+        md = sum(t.cpu_seconds for t in self.trajectories)
+        return found | ({"md": found.get("md", 0.0) + md} if md else {})
+
+    def evolve(self, **changes: Any) -> RunState:
+        """Return the run with changes of its posterior and a new time stamp."""
+        fixed = {"revision": self.posterior.revision + 1, "updated_at": datetime.now(UTC)}
+        posterior = self.posterior.model_copy(update={**changes, **fixed})
+        return self.model_copy(update={"posterior": posterior})
+
+    def with_trajectories(self, trajectories: Iterable[TrajectoryDoc]) -> RunState:
+        """Return the run with other trajectories."""
+        return self.model_copy(update={"trajectories": tuple(trajectories)})

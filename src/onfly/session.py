@@ -1,0 +1,200 @@
+"""What a process holds while it works on runs: settings, loaded potentials, folders.
+
+A session is made by whoever starts the work (a job, the command line, a test) and handed down; it
+is the only place where a document becomes the objects that work on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.bayes.calibration import Calibration
+from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
+from onfly.bayes.prior import GaussianPrior
+from onfly.bayes.target import potential_target
+from onfly.dynamics.member import MemberPredictor
+from onfly.dynamics.predictor import Predictor
+from onfly.labels.store import LabelStore
+from onfly.potentials import Potential, load_foundation
+from onfly.proof import Ledger
+from onfly.schemas import (
+    CalibrationDoc,
+    FineTunedModelDoc,
+    LabelDoc,
+    PosteriorDoc,
+    RunState,
+    to_atoms,
+)
+from onfly.settings import OnflySettings, get_settings
+
+__all__ = ["OpenRun", "Session", "calibration_doc", "drift_in_prior_stds", "likelihood_scales"]
+
+logger = logging.getLogger(__name__)
+
+
+def likelihood_scales(doc: PosteriorDoc | FineTunedModelDoc) -> LikelihoodScales:
+    """Return σ_E and the base of σ_F of a run or model."""
+    return LikelihoodScales.for_threshold(doc.threshold_ev, doc.energy_std)
+
+
+class Session:
+    """One process at work.
+
+    Parameters
+    ----------
+    settings
+        Of the machine; None reads them.
+    """
+
+    def __init__(self, settings: OnflySettings | None = None) -> None:
+        self.settings = settings or get_settings()
+        self.labels = LabelStore(self.settings.ARTIFACT_DIR / "labels")
+        self._potentials: dict[tuple[str, tuple[str, ...]], Potential] = {}
+
+    def workspace(self, run_id: str) -> RunWorkspace:
+        """Return the folder of a run."""
+        return RunWorkspace(self.settings.ARTIFACT_DIR, run_id)
+
+    def potential(self, foundation: Any, elements: tuple[str, ...]) -> Potential:
+        """Return a foundation potential, loaded once."""
+        key = (foundation.model_dump_json(), elements)
+        if key not in self._potentials:
+            self._potentials[key] = load_foundation(
+                foundation.source, elements=elements, device=self.settings.DEVICE
+            )
+        return self._potentials[key]
+
+    def open(self, posterior: PosteriorDoc) -> OpenRun:
+        """Return the objects that work on a run."""
+        return OpenRun(self, posterior)
+
+
+class OpenRun:
+    """A run's documents as objects; nothing in it changes the documents.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    posterior
+        The document.
+    """
+
+    def __init__(self, session: Session, posterior: PosteriorDoc) -> None:
+        self.session = session
+        self.doc = posterior
+        self.spec = posterior.spec
+        self.workspace = session.workspace(posterior.run_id)
+        self.elements = tuple(sorted({str(e) for e in posterior.elements or []}))
+        self.scales = likelihood_scales(posterior)
+
+    @property
+    def device(self) -> str:
+        """Torch device."""
+        return self.session.settings.DEVICE
+
+    @property
+    def potential(self) -> Potential:
+        """The foundation potential."""
+        return self.session.potential(self.spec.foundation, self.elements)
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Names the random streams: the run's seed and compound, not its random identifier."""
+        return ("onfly", self.spec.seed, self.doc.formula_pretty or "", self.doc.nsites or 0)
+
+    def trajectory_key(self, index: int) -> tuple[str | int, ...]:
+        """Names the random streams of a trajectory."""
+        return self.key if index == 0 else (*self.key, "trajectory", index)
+
+    @property
+    def posterior(self) -> Posterior:
+        """The posterior whose ensemble the run holds."""
+        if self.doc.ensemble is None:
+            raise ValueError(f"run {self.doc.run_id} has no ensemble yet")
+        return posterior_from_dict(
+            {"kind": self.doc.ensemble.posterior, **self.doc.ensemble.settings}
+        )
+
+    @property
+    def offset(self) -> float:
+        """E_foundation - E_DFT of the first label in eV; 0 before it."""
+        return self.doc.energy_offset or 0.0
+
+    def calibration(self) -> Calibration:
+        """Return the calibration of the run."""
+        return Calibration(**self.doc.calibration.model_dump())
+
+    def ledger(self) -> Ledger:
+        """Read the ledger."""
+        return self.workspace.read_ledger(self.doc.n_records)
+
+    def labels(self, ledger: Ledger | None = None) -> list[LabelDoc]:
+        """Read the labels of all entries of the ledger that have one, in its order."""
+        entries = (ledger or self.ledger()).entries
+        return [self.session.labels.get(e.label) for e in entries if e.label is not None]
+
+    def predictor(self, member: int | None = None, monitor_interval: int = 1) -> Predictor:
+        """Load the ensemble; with a member, that one is the force field (see `MemberPredictor`)."""
+        doc = self.doc.ensemble
+        if doc is None:
+            raise ValueError(f"run {self.doc.run_id} has no ensemble yet")
+        state = self.workspace.load_ensemble(doc, self.device)
+        parts: Any = (self.potential, self.posterior, state, self.scales, doc.strategy)
+        if member is None:
+            return Predictor(*parts)
+        return MemberPredictor(*parts, member=member, interval=monitor_interval)
+
+    def target_factory(self, labels: Sequence[LabelDoc]) -> partial:
+        """Return a picklable function that builds the target of labels in any process."""
+        return partial(
+            potential_target,
+            self.spec.foundation.source,
+            [to_atoms(label.structure) for label in labels],
+            [label.energy + self.offset for label in labels],
+            [np.array(label.forces) for label in labels],
+            [None if label.stress is None else np.array(label.stress) for label in labels],
+            self.scales,
+            elements=self.elements,
+            device=self.device,
+        )
+
+    def foundation_prediction(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        """Return energy (eV, foundation scale) and forces (eV/Å) of the unchanged foundation."""
+        potential = self.potential
+        batch = potential.collate([potential.graph(atoms)])
+        result = potential.evaluate(potential.parameters(), batch, forces=True, stress=False)
+        assert result.forces is not None
+        return float(result.energy[0]), result.forces.detach().double().cpu().numpy()
+
+
+def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: Potential) -> float:
+    """Return the RMS change of the weights from the foundation, in prior standard deviations."""
+    prior_std = getattr(posterior, "prior_std", None) or potential.defaults.prior_std
+    prior = GaussianPrior.around(potential.parameters(), prior_std, scale=potential.prior_scale())
+    return math.sqrt(sum(prior.drift(member) ** 2 for member in state.members) / len(state.members))
+
+
+def calibration_doc(calibration: Calibration) -> CalibrationDoc:
+    """Return the document of a calibration."""
+    return CalibrationDoc(**{k: getattr(calibration, k) for k in CalibrationDoc.model_fields})
+
+
+def keep_files(state: RunState) -> list[Any]:
+    """Return the references to files that a run still needs."""
+    kept: list[Any] = [state.posterior.ensemble]
+    for trajectory in state.trajectories:
+        kept.append(trajectory.md_state)
+        kept += [request.structure for request in trajectory.requests]
+        if trajectory.supplied is not None:
+            kept.append(trajectory.supplied.structure)
+    return kept
