@@ -2,16 +2,21 @@
 
 Stress is positive under tension, as in ASE. VASP, and the task documents of atomate2's VASP, ASE
 and force-field makers, give kbar with the opposite sign.
+
+The factors are plain numbers, equal to those of `ase.units` (CODATA 2014), so that reading a
+configuration imports neither ASE nor numpy; a test compares them.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import ase.units
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
+    "EV_PER_BOHR_FORCE",
+    "EV_PER_ENERGY_UNIT",
     "EV_PER_KCAL_MOL",
     "GPA",
     "KBAR",
@@ -23,16 +28,18 @@ __all__ = [
 
 EnergyUnit = Literal["eV", "meV", "kcal/mol", "kJ/mol", "Ha"]
 
-EV_PER_KCAL_MOL: float = ase.units.kcal / ase.units.mol
-GPA: float = ase.units.GPa
-KBAR: float = 0.1 * ase.units.GPa
+EV_PER_KCAL_MOL: float = 0.04336410390059322
+GPA: float = 0.006241509125883258
+KBAR: float = 0.1 * GPA
+# 1 eV/Bohr in eV/Å
+EV_PER_BOHR_FORCE: float = 1.0 / 0.5291772105638411
 
-_EV_PER: dict[str, float] = {
+EV_PER_ENERGY_UNIT: dict[str, float] = {
     "eV": 1.0,
     "meV": 1e-3,
     "kcal/mol": EV_PER_KCAL_MOL,
-    "kJ/mol": ase.units.kJ / ase.units.mol,
-    "Ha": ase.units.Hartree,
+    "kJ/mol": 0.010364269574711572,
+    "Ha": 27.211386024367243,
 }
 
 
@@ -43,10 +50,17 @@ def energy_to_ev(value: float, unit: str) -> float:
     ------
     ValueError
         If the unit is not one of eV, meV, kcal/mol, kJ/mol, Ha.
+
+    Examples
+    --------
+    >>> energy_to_ev(50, "meV")
+    0.05
     """
-    if unit not in _EV_PER:
-        raise ValueError(f"unknown energy unit {unit!r}: use one of {', '.join(_EV_PER)}")
-    return value * _EV_PER[unit]
+    if unit not in EV_PER_ENERGY_UNIT:
+        raise ValueError(
+            f"unknown energy unit {unit!r}: use one of {', '.join(EV_PER_ENERGY_UNIT)}"
+        )
+    return value * EV_PER_ENERGY_UNIT[unit]
 
 
 def stress_from_task(stress: object, unit: Literal["kbar", "GPa"], sign: int) -> np.ndarray:
@@ -67,6 +81,8 @@ def stress_from_task(stress: object, unit: Literal["kbar", "GPa"], sign: int) ->
     numpy.ndarray
         Shape (3, 3).
     """
+    import numpy as np
+
     array = np.asarray(stress, dtype=float)
     if array.shape != (3, 3):
         raise ValueError(f"stress has shape {array.shape}, expected (3, 3)")
@@ -75,4 +91,6 @@ def stress_from_task(stress: object, unit: Literal["kbar", "GPa"], sign: int) ->
 
 def stress_to_kbar(stress: np.ndarray) -> np.ndarray:
     """Convert eV/Å³, tension positive, to VASP's kbar, compression positive."""
+    import numpy as np
+
     return -np.asarray(stress) / KBAR

@@ -1,4 +1,4 @@
-"""Stages of a temperature and pressure programme; they are part of the settings."""
+"""Stages of a temperature and pressure programme; they are declared in `onfly.spec`."""
 
 from __future__ import annotations
 

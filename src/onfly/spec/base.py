@@ -1,0 +1,43 @@
+"""What all groups of settings share: frozen, strict, and stored as plain dictionaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Spec", "Unit"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the tables of the docs show it."""
+
+    symbol: str
+
+
+class Spec(BaseModel):
+    """A group of settings: unknown keys, NaN and infinite numbers are errors.
+
+    `as_dict` and `from_dict` are monty's protocol, so that a group may be a field of a jobflow
+    Maker.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def evolve(self, **changes: Any) -> Self:
+        """Return a copy with changes, validated again (pydantic's ``model_copy`` does not)."""
+        current = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**current | changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values, with the name of the class."""
+        cls = type(self)
+        names = {"@module": cls.__module__, "@class": cls.__name__}
+        return names | self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from the result of `as_dict`."""
+        return cls(**{k: v for k, v in data.items() if not k.startswith("@")})

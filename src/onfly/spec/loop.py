@@ -1,0 +1,123 @@
+"""The loop of a run: its rounds, the proof at its end, its guards, and when it stops early."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from onfly.spec.base import Spec, Unit
+
+__all__ = ["GuardsSpec", "ProofSpec", "RoundsSpec", "StoppingSpec"]
+
+
+class RoundsSpec(Spec):
+    """How long the trajectories move between two learnings, and which random steps are audited."""
+
+    initial_labels: int = Field(
+        1,
+        ge=1,
+        description="Configurations from short MD on the foundation that are labelled side by side "
+        "at the start, the first one included. `1` is the paper's.",
+    )
+    initial_steps: Annotated[int, Unit("MD steps")] = Field(
+        50, ge=1, description="On the foundation between two initial configurations."
+    )
+    length: Annotated[int | None, Unit("MD steps")] = Field(
+        None,
+        ge=1,
+        description="Longest MD of a trajectory in one round; `null` ends a round at calls and at "
+        "the end of stages only.",
+    )
+    audit_interval: Annotated[int, Unit("MD steps")] = Field(
+        100,
+        ge=0,
+        description="Mean number of steps between random labels. `0` switches audits off.",
+    )
+    audit_update_fraction: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="An audit whose error is at least this fraction of the tolerance changes the "
+        "weights at once; `0` always, `1` only if it exceeds the tolerance.",
+    )
+    warmup_labels: int = Field(
+        4,
+        ge=0,
+        description="Until that many labels count in the calibration, stretches without a label "
+        "are bounded.",
+    )
+    warmup_interval: Annotated[int, Unit("MD steps")] = Field(
+        10, ge=1, description="Longest such stretch."
+    )
+
+
+class ProofSpec(Spec):
+    """What *ready* promises: of the steps at least `coverage` keep the tolerance."""
+
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="Share of the steps that must keep every tolerance."
+    )
+    confidence: float = Field(
+        0.95, gt=0, lt=1, description="Probability with which a model called ready keeps it."
+    )
+    failures: int = Field(
+        0,
+        ge=0,
+        description="Audits of a closing block that may fail; more of them make the block longer.",
+    )
+    attempts: int = Field(
+        3,
+        ge=0,
+        description="Closing blocks that a run may try, which share the risk of error; `0` proves "
+        "nothing, and the model is never called ready.",
+    )
+    steps: Annotated[int | None, Unit("MD steps")] = Field(
+        None,
+        ge=1,
+        description="Of a closing block over all trajectories, under the conditions of the last "
+        "stage; `null` takes what its audits need at `audit_interval`.",
+    )
+
+
+class GuardsSpec(Spec):
+    """Limits that an accepted state keeps; beyond them the MD has left the physical world."""
+
+    max_temperature: Annotated[float | None, Unit("K")] = Field(
+        None,
+        gt=0,
+        description="`null` is 500 K above five times the target (small cells fluctuate much).",
+    )
+    min_distance: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="Shortest distance between two atoms in units of the sum of their covalent "
+        "radii.",
+    )
+    max_volume_change: float = Field(
+        2.0, gt=1, description="Largest ratio of the volume to the initial one, either way."
+    )
+
+
+class StoppingSpec(Spec):
+    """When a run ends before its stages are done."""
+
+    quiet_steps: Annotated[int | None, Unit("MD steps")] = Field(
+        None,
+        ge=1,
+        description="Without a call after which the run goes to its proof early; `null` waits for "
+        "all stages.",
+    )
+    max_labels: int | None = Field(
+        None,
+        ge=1,
+        description="Stop when the run has asked for that many labels, the first one included; "
+        "those of earlier runs that it was seeded with do not count.",
+    )
+    max_failures: int = Field(
+        3,
+        ge=1,
+        description="Failed labels and exploded steps after which the run stops; before that the "
+        "MD goes back to its last accepted state, with new velocities.",
+    )
