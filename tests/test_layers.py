@@ -13,7 +13,7 @@ ROOT = Path(onfly.__file__).parent
 LAYERS = [
     {"units", "seeds", "settings"},
     {"potentials"},
-    {"bayes"},
+    {"bayes", "proof"},
     {"schemas"},
     {"dynamics"},
     {"labels"},
