@@ -11,13 +11,13 @@ import onfly
 
 ROOT = Path(onfly.__file__).parent
 LAYERS = [
-    {"units", "seeds", "settings"},
+    {"units", "seeds", "settings", "structures"},
     {"potentials"},
     {"bayes", "proof"},
     {"schemas"},
     {"dynamics"},
-    {"labels"},
     {"artifacts"},
+    {"labels"},  # a store of labels is made of artifacts' atomic files
     {"stores"},
     {"library", "calculators"},  # a model of the library is used as a calculator
     {"jobs"},  # production runs start from a model of the library

@@ -147,5 +147,5 @@ def test_missing_calculator(copper):
         AseLabelMaker(calculator="no_such_package.Calculator").run(copper)
     with pytest.raises(LabelError, match="unexpected"):
         AseLabelMaker(
-            calculator="onfly.labels.single_point.SinglePoint", calculator_kwargs={"unexpected": 1}
+            calculator="ase.calculators.emt.EMT", calculator_kwargs={"unexpected": 1}
         ).run(copper)

@@ -7,21 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import ase.io
 from jobflow import Maker
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.dynamics.stages import MDStage
 from onfly.dynamics.stopping import StoppingRule
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.jobs.calibrate import CalibrationMaker
-from onfly.jobs.context import to_structure
 from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
 from onfly.jobs.segment import SegmentMaker
 from onfly.jobs.update import UpdateMaker
 from onfly.labels.presets import label_maker
+from onfly.structures import read_structure
 from onfly.units import energy_to_ev
 
 __all__ = ["LabellerConfig", "RunConfig", "RunSettings", "StageConfig", "read_structure"]
@@ -199,37 +197,3 @@ class RunConfig(RunSettings):
         """Return the maker of the run."""
         maker = super().maker()
         return replace(maker, initial_maker=replace(maker.initial_maker, seed_from=self.seed_from))
-
-
-def read_structure(path: Path, periodic: bool | None = None) -> Structure | Molecule:
-    """Read the initial structure from any format that ASE knows.
-
-    Parameters
-    ----------
-    path
-        The file.
-    periodic
-        Overrides what the file says; needed if it has a cell but no periodic direction.
-
-    Raises
-    ------
-    ValueError
-        If the file holds no atoms, cannot be read, or leaves open whether it is a crystal.
-    """
-    try:
-        atoms = ase.io.read(path)
-    except Exception as error:  # ASE's readers raise whatever they like
-        raise ValueError(f"{path} cannot be read as a structure: {error}") from error
-    if isinstance(atoms, list) or len(atoms) == 0:
-        raise ValueError(f"{path} holds no structure")
-    if periodic is not None:
-        if periodic and atoms.cell.rank < 3:
-            raise ValueError(f"{path} has no cell, so it cannot be periodic")
-        atoms.pbc = periodic
-    elif atoms.cell.rank == 3 and not atoms.pbc.any():
-        # Published xyz files often say pbc="F F F" for crystals: guessing would be silent.
-        raise ValueError(
-            f"{path} has a cell but says that no direction is periodic: set `periodic: true` for "
-            "a crystal or `periodic: false` for a molecule in a box"
-        )
-    return to_structure(atoms)

@@ -86,6 +86,8 @@ class AseLabelMaker(AseMaker):
             )
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"time_limit must be positive, not {self.time_limit}")
+        if not isinstance(self.calculator_kwargs, dict):
+            raise ValueError(f"calculator_kwargs must be a mapping, not {self.calculator_kwargs!r}")
         if self.in_process and self.time_limit is not None:
             raise ValueError("a time_limit needs a process of its own: leave in_process unset")
 

@@ -13,7 +13,7 @@ from typing import Any
 from onfly.labels.documents import pick
 from onfly.labels.errors import LabelError
 
-__all__ = ["stress_scale"]
+__all__ = ["cp2k_version", "input_value", "stress_scale"]
 
 _GPA = {"pa": 1e-9, "bar": 1e-4, "atm": 1.01325e-4, "mpa": 1e-3, "kbar": 0.1, "gpa": 1.0}
 _BAR_SINCE = (2025, 1)
@@ -43,20 +43,32 @@ def stress_scale(document: Any, directory: str | None = None) -> float:
             )
     unit = _value(source, "FORCE_EVAL/PRINT/STRESS_TENSOR", "STRESS_UNIT")
     if unit is None:
-        version = str(pick(document, "calcs_reversed", 0, "cp2k_version", default=""))
-        found = re.search(r"(\d+)\.(\d+)", version)
-        if found is None:
+        version = cp2k_version(document)
+        if version is None:
             raise LabelError(
                 "the unit of CP2K's stress is unknown: the task document holds no version of CP2K",
                 directory,
                 "set STRESS_UNIT in FORCE_EVAL/PRINT/STRESS_TENSOR",
             )
-        unit = "bar" if (int(found[1]), int(found[2])) >= _BAR_SINCE else "GPa"
+        unit = "bar" if version >= _BAR_SINCE else "GPa"
     if unit.lower() not in _GPA:
         raise LabelError(
             f"CP2K's stress has the unknown unit {unit!r}", directory, "set STRESS_UNIT to GPa"
         )
     return _GPA[unit.lower()]
+
+
+def cp2k_version(document: Any) -> tuple[int, int] | None:
+    """Return the version of CP2K in a task document, or None if it does not hold it."""
+    text = str(pick(document, "calcs_reversed", 0, "cp2k_version", default=""))
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def input_value(document: Any, section: str, keyword: str) -> str | None:
+    """Return the first value of a keyword of CP2K's input, or None if it is not set."""
+    source = _input(pick(document, "calcs_reversed", 0, "input", "cp2k_input"))
+    return _value(source, section, keyword)
 
 
 def _input(source: Any) -> Any:

@@ -12,17 +12,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ase.units
 import numpy as np
 from pymatgen.core import Molecule, Structure
 
+from onfly.labels.convergence import require_converged
 from onfly.labels.corrections import corrections_of
 from onfly.labels.cp2k_units import stress_scale
 from onfly.labels.documents import Code, code_of, decode_structure, pick, plain
 from onfly.labels.errors import LabelError
+from onfly.labels.failures import FailedLabelDoc
 from onfly.labels.input_hash import hash_settings, settings_of
 from onfly.labels.mapping import site_order
 from onfly.schemas import LabelDoc, from_any_structure, structure_hash
@@ -46,14 +48,11 @@ def _vasp(document: Any, energy_key: str) -> _Raw:
     step = pick(document, "calcs_reversed", 0, "output", "ionic_steps", -1)
     if energy_key == "energy":
         energy = pick(document, "output", "energy")
-    elif energy_key in ("e_fr_energy", "e_0_energy", "e_wo_entrp"):
+        energy_key = "e_0_energy"  # what emmet takes as the energy
+    else:
         energy = pick(step, energy_key)
         if energy is None and energy_key == "e_0_energy":
             energy = pick(document, "output", "energy")
-    else:
-        raise ValueError(
-            f"unknown energy_key {energy_key!r}: use e_fr_energy, e_0_energy, e_wo_entrp or energy"
-        )
     structure = pick(step, "structure") or pick(document, "output", "structure")
     forces = pick(step, "forces") or pick(document, "output", "forces")
     stress = pick(step, "stress") or pick(document, "output", "stress")
@@ -79,8 +78,9 @@ def _ase(document: Any, energy_key: str) -> _Raw:
     energy, key = pick(document, "output", "energy"), "energy"
     # only AseLabelMaker records the free energy apart from the one extrapolated to zero smearing
     free = pick(document, "free_energy")
-    if energy_key == "e_fr_energy" and free is not None:
-        energy, key = free, "e_fr_energy"
+    if free is not None:
+        key = "e_fr_energy" if energy_key == "e_fr_energy" else "e_0_energy"
+        energy = free if key == "e_fr_energy" else energy
     stress = pick(document, "output", "stress")
     if stress is not None:
         stress = stress_from_task(stress, "kbar", -1)
@@ -126,40 +126,34 @@ _READERS: dict[Code, Callable[[Any, str], _Raw]] = {
 }
 
 
-def _require_converged(document: Any, code: Code, directory: str | None) -> None:
-    state = plain(pick(document, "state"))
-    if state is not None and state != "successful":
-        raise LabelError(f"the calculation ended in the state {state!r}", directory)
-    # a run that a STOPCAR ended within the SCF has fewer steps than NELM and looks converged
-    if any("walltime" in e.lower() for c in corrections_of(document) for e in c["errors"]):
+_ENERGY_KEYS = ("e_fr_energy", "e_0_energy", "e_wo_entrp", "energy")
+
+
+def _read(document: Any, code: Code, energy_key: str, directory: str | None) -> _Raw:
+    """Read a document; whatever is wrong with its values is a reason and no crash."""
+    try:
+        raw = _READERS[code](document, energy_key)
+        energy = None if raw.energy is None else float(raw.energy)
+        forces = None if raw.forces is None else np.asarray(raw.forces, dtype=float)
+        stress = None if raw.stress is None else np.asarray(raw.stress, dtype=float)
+    except (TypeError, ValueError, KeyError) as error:
         raise LabelError(
-            "the calculation was stopped at its wall time, its SCF may not have converged",
+            f"the task document of {code} holds values that are no numbers: {error}", directory
+        ) from error
+    return replace(raw, energy=energy, forces=forces, stress=stress)
+
+
+def _require_plain(structure: Structure | Molecule, name: str, directory: str | None) -> None:
+    if not structure.is_ordered:
+        raise LabelError(
+            f"the structure of the {name} has partial occupancies",
             directory,
-            "give the label jobs more time",
+            "label an ordered structure",
         )
-    if code == "vasp":
-        calculation = pick(document, "calcs_reversed", 0)
-        done = plain(pick(calculation, "has_vasp_completed", default="successful"))
-        if done not in ("successful", True):
-            raise LabelError("VASP did not complete the calculation", directory)
-        limit = pick(calculation, "input", "parameters", "NELM")
-        step = pick(calculation, "output", "ionic_steps", -1)
-        used = pick(step, "num_electronic_steps") or len(pick(step, "electronic_steps", default=()))
-        if limit and used and used >= int(limit):
-            raise LabelError(
-                f"the SCF did not converge in {limit} steps",
-                directory,
-                "raise NELM or choose a more robust ALGO (see onfly.labels.careful)",
-            )
-    if code == "aims":
-        # the state is "successful" as soon as there are results
-        limit = pick(document, "input", "parameters", "sc_iter_limit")
-        structure = decode_structure(pick(document, "output", "structure"))
-        used = pick(structure, "properties", "n_scf_iter")
-        if limit and used and used >= int(limit):
-            raise LabelError(
-                f"the SCF did not converge in {limit} steps", directory, "raise sc_iter_limit"
-            )
+    cell = structure.lattice.matrix if isinstance(structure, Structure) else 0.0
+    # the symmetry search of the document crashes the interpreter on such numbers
+    if not (np.isfinite(structure.cart_coords).all() and np.isfinite(cell).all()):
+        raise LabelError(f"the positions or the cell of the {name} are not finite", directory)
 
 
 def _labeller(document: Any, code: Code) -> str:
@@ -214,13 +208,17 @@ def extract_label(
     """
     if unknown := set(context) - set(LabelDoc.model_fields):
         raise TypeError(f"LabelDoc has no fields {sorted(unknown)}")
+    if energy_key not in _ENERGY_KEYS:
+        raise ValueError(f"unknown energy_key {energy_key!r}: use {', '.join(_ENERGY_KEYS)}")
     if output is None:
         raise LabelError("the labeller returned nothing")
+    if pick(output, "doc_type") == "failed_label":
+        raise FailedLabelDoc.model_validate(output).error()
     code = code_of(output)
     directory = pick(output, "dir_name")
     directory = None if directory is None else str(directory)
-    _require_converged(output, code, directory)
-    raw = _READERS[code](output, energy_key)
+    require_converged(output, code, directory)
+    raw = _read(output, code, energy_key, directory)
     if raw.structure is None:
         raise LabelError("the task document holds no structure", directory)
     if raw.energy is None:
@@ -232,8 +230,11 @@ def extract_label(
             "use a static maker that computes forces (of atomate2's ASE makers: AseRelaxMaker "
             "with steps=1, not AseMaker)",
         )
-    forces = np.asarray(raw.forces, dtype=float)
     structure = raw.structure
+    _require_plain(structure, "calculation", directory)
+    if requested is not None:
+        _require_plain(requested, "request", directory)
+    forces = raw.forces
     if forces.shape != (len(structure), 3):
         raise LabelError(f"forces have shape {forces.shape} for {len(structure)} atoms", directory)
     if requested is not None:
@@ -246,9 +247,9 @@ def extract_label(
     fields: dict[str, Any] = {
         "structure": structure,
         "structure_hash": structure_hash(structure),
-        "energy": float(raw.energy),
+        "energy": raw.energy,
         "forces": forces.tolist(),
-        "stress": None if raw.stress is None else np.asarray(raw.stress, dtype=float).tolist(),
+        "stress": None if raw.stress is None else raw.stress.tolist(),
         "energy_key": raw.energy_key,
         "labeller": _labeller(output, code),
         "input_hash": None if settings is None else hash_settings(settings),

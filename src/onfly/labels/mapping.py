@@ -56,32 +56,59 @@ def site_order(
         )
     if isinstance(requested, Structure) and isinstance(computed, Structure):
         change = np.abs(requested.lattice.matrix - computed.lattice.matrix).max()
-        if change > tolerance:
+        if not change <= tolerance:
             raise LabelError(
                 f"the cell of the calculation differs by {change:.2g} Å from the one asked for",
                 remedy="the labeller must not relax, standardise or reduce the cell",
             )
 
-    def distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        if isinstance(requested, Structure) and isinstance(computed, Structure):
-            delta = requested.frac_coords[rows][:, None] - computed.frac_coords[columns][None]
-            # rounding finds the right image for the short distances that matter here
-            vectors = (delta - np.round(delta)) @ requested.lattice.matrix
-        else:
-            vectors = requested.cart_coords[rows][:, None] - computed.cart_coords[columns][None]
-        return np.linalg.norm(vectors, axis=-1)
-
     order = np.full(len(requested), -1)
     for symbol in sorted(set(ours)):
         rows, columns = np.flatnonzero(ours == symbol), np.flatnonzero(theirs == symbol)
-        table = distances(rows, columns)
-        nearest = table.argmin(axis=1)
-        worst = table.min(axis=1).max()
-        if worst > tolerance or len(set(nearest)) != len(rows):
+        # input sets sort by element and leave the order within one element as it is
+        if (_distances(requested, computed, rows, columns) <= tolerance).all():
+            order[rows] = columns
+            continue
+        found, worst = _nearest(requested, computed, rows, columns)
+        if not worst <= tolerance or len(set(found)) != len(rows):
             raise LabelError(
                 f"the positions of {symbol} atoms differ by up to {worst:.2g} Å "
                 "from those asked for",
                 remedy="the labeller must make a single point (no relaxation, no symmetrisation)",
             )
-        order[rows] = columns[nearest]
+        order[rows] = found
     return order
+
+
+def _distances(
+    requested: Structure | Molecule,
+    computed: Structure | Molecule,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> np.ndarray:
+    """Return the distances of pairs in Å; rows and columns broadcast."""
+    if isinstance(requested, Structure) and isinstance(computed, Structure):
+        delta = requested.frac_coords[rows] - computed.frac_coords[columns]
+        # rounding finds the right image for the short distances that matter here
+        vectors = (delta - np.round(delta)) @ requested.lattice.matrix
+    else:
+        vectors = requested.cart_coords[rows] - computed.cart_coords[columns]
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def _nearest(
+    requested: Structure | Molecule,
+    computed: Structure | Molecule,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> tuple[np.ndarray, float]:
+    """Return for each row the nearest column, and the largest of these distances in Å."""
+    found, worst = np.empty(len(rows), dtype=int), 0.0
+    # in pieces, so that the table of distances stays small also for large cells
+    size = max(1, 4_000_000 // len(columns))
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        table = _distances(requested, computed, part[:, None], columns[None])
+        found[start : start + size] = columns[table.argmin(axis=1)]
+        worst = max(worst, float(table.min(axis=1).max()))
+    return found, worst

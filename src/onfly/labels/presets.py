@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jobflow import Maker
 
 from onfly.labels.ase import AseLabelMaker
+from onfly.labels.dotted import calculator_class, check_keywords, maker_class
 from onfly.labels.vasp import VaspLabelMaker
 from onfly.labels.vasp_presets import VASP_PRESETS
 
@@ -90,16 +92,19 @@ def label_maker(name: str, /, **kwargs: Any) -> Maker:
     Raises
     ------
     ValueError
-        If there is no such preset or class.
+        If there is no such preset or class, the class is no Maker, or it does not take the
+        keywords. Nothing is called before.
     ModuleNotFoundError
         If the package of the labeller is not installed; the message names the extra.
     """
     if name in _ASE_PRESETS:
         return _ase_maker(name, _ASE_PRESETS[name], kwargs)
     if name.removeprefix("vasp-") in VASP_PRESETS and name.startswith("vasp-"):
-        return VaspLabelMaker.from_preset(name.removeprefix("vasp-"), **kwargs)
+        return _vasp_maker(name, kwargs)
     if "." in name:
-        return _maker_class(name)(**kwargs)
+        cls = maker_class(name)
+        check_keywords(name, cls, kwargs)
+        return cls(**kwargs)
     raise ValueError(
         f"unknown labeller {name!r}: use one of {', '.join(preset_names())}, or the dotted path "
         "of an atomate2 Maker class"
@@ -114,21 +119,27 @@ def _ase_maker(name: str, preset: _AsePreset, kwargs: dict[str, Any]) -> AseLabe
         )
     names = {f.name for f in fields(AseLabelMaker)}
     own = {k: v for k, v in kwargs.items() if k in names}
-    keywords = preset.keywords | own.pop("calculator_kwargs", {})
+    given = own.pop("calculator_kwargs", {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f"calculator_kwargs of {name!r} must be a mapping, not {given!r}")
+    keywords = preset.keywords | dict(given)
     keywords |= {k: v for k, v in kwargs.items() if k not in names}
+    if set(keywords) - set(preset.keywords):
+        check_keywords(
+            preset.calculator, calculator_class(own.get("calculator", preset.calculator)), keywords
+        )
     own = {"name": f"{name} label", "calculator": preset.calculator} | own
     return AseLabelMaker(**own, calculator_kwargs=keywords)
 
 
-def _maker_class(path: str) -> type[Maker]:
-    module, _, attribute = path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"the labeller {path!r} cannot be imported: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, Maker)):
-        raise ValueError(
-            f"the labeller {path!r} is no Maker; ASE calculators go into "
-            "onfly.labels.ase.AseLabelMaker(calculator=...)"
-        )
-    return cls
+def _vasp_maker(name: str, kwargs: dict[str, Any]) -> VaspLabelMaker:
+    own = set(inspect.signature(VaspLabelMaker.from_preset).parameters) - {"preset", "kwargs"}
+    known = own | {f.name for f in fields(VaspLabelMaker)} - {"input_set_generator"}
+    for key in kwargs:
+        if key not in known:
+            tag = "; INCAR tags go into user_incar_settings" if key.isupper() else ""
+            raise ValueError(
+                f"the labeller {name!r} has an unexpected keyword {key!r}: it knows "
+                f"{', '.join(sorted(known))}{tag}"
+            )
+    return VaspLabelMaker.from_preset(name.removeprefix("vasp-"), **kwargs)

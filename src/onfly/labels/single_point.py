@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -18,7 +17,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from pymatgen.core import Molecule, Structure
 
-from onfly.labels.errors import LabelError
+from onfly.labels.dotted import calculator_class, check_keywords
+from onfly.labels.errors import LabelError, plain_text, stops_the_run
 
 __all__ = ["SinglePoint", "build_calculator", "run_here", "run_in_process", "to_atoms"]
 
@@ -57,7 +57,7 @@ def to_atoms(structure: Structure | Molecule) -> Atoms:
     n_atoms = len(atoms)
     if isinstance(structure, Structure):
         atoms.set_cell(structure.lattice.matrix)
-        atoms.set_pbc(True)
+        atoms.set_pbc(structure.lattice.pbc)
     elif (structure.spin_multiplicity or 1) > 1:
         unpaired = (structure.spin_multiplicity - 1) / n_atoms
         atoms.set_initial_magnetic_moments(np.full(n_atoms, unpaired))
@@ -70,25 +70,32 @@ def to_atoms(structure: Structure | Molecule) -> Atoms:
 
 
 def build_calculator(name: str, keywords: dict[str, Any]) -> Calculator:
-    """Import a calculator class (or factory) by its dotted name and call it.
+    """Look up a calculator by its dotted name, check its keywords, and only then build it.
 
     Raises
     ------
     LabelError
-        If it cannot be imported or does not accept the keywords.
+        If it cannot be imported, is no ASE calculator, or does not accept the keywords.
     """
-    module, _, attribute = name.rpartition(".")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        factory = calculator_class(name)
+        check_keywords(name, factory, keywords)
+    except ValueError as error:
         raise LabelError(
-            f"the calculator {name!r} cannot be imported: {error}",
-            remedy="give the dotted name of an installed ASE calculator class",
+            str(error), remedy="give the dotted name of an installed ASE calculator class"
         ) from error
     try:
         return factory(**keywords)
-    except Exception as error:
-        raise LabelError(f"{name}(**{keywords}) failed: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if stops_the_run(error):
+            raise
+        raise LabelError(f"{name}(**{keywords}) failed: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({plain_text(error.code)})"
+    return f"{type(error).__name__}: {plain_text(error)}"
 
 
 def run_here(atoms: Atoms, calculator: Calculator) -> SinglePoint:
@@ -113,9 +120,11 @@ def run_here(atoms: Atoms, calculator: Calculator) -> SinglePoint:
         stress = None
         if atoms.pbc.all() and "stress" in calculator.implemented_properties:
             stress = np.asarray(atoms.get_stress(voigt=True), dtype=float).tolist()
-    except Exception as error:
+    except BaseException as error:  # also sys.exit of a calculator is one failed label
+        if stops_the_run(error):
+            raise
         raise LabelError(
-            f"{type(calculator).__name__} failed: {type(error).__name__}: {error}",
+            f"{type(calculator).__name__} failed: {_said(error)}",
             directory,
             "look for the cause in the directory; an SCF that does not converge wants other "
             "calculator_kwargs (more iterations, smaller mixing, higher electronic temperature)",
@@ -180,12 +189,15 @@ def run_in_process(
         finally:
             _kill_session(process)
     if not result.exists():
-        tail = (directory / _LOG).read_text(errors="replace")[-500:]
-        raise LabelError(f"{name} crashed with exit code {code}: {tail}", str(directory))
-    answer = json.loads(result.read_text())
-    if "reason" in answer:
-        raise LabelError(answer["reason"], str(directory), answer.get("remedy"))
-    return SinglePoint(**answer)
+        tail = plain_text((directory / _LOG).read_bytes()[-500:].decode("utf-8", "replace"))
+        raise LabelError(f"{name} crashed with exit code {code}: {tail.strip()}", str(directory))
+    try:
+        answer = json.loads(result.read_text())
+        if "reason" not in answer:
+            return SinglePoint(**answer)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"{result.name} of {name} is damaged: {error}", str(directory)) from error
+    raise LabelError(answer["reason"], str(directory), answer.get("remedy"))
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
@@ -210,6 +222,9 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         point = run_here(atoms, build_calculator(request["calculator"], request["keywords"]))
     except LabelError as error:
         return {"reason": error.reason, "remedy": error.remedy}
+    except KeyboardInterrupt:
+        # nobody sits at the keyboard of this process: the calculator raised it
+        return {"reason": f"{request['calculator']} failed: KeyboardInterrupt", "remedy": None}
     return vars(point)
 
 

@@ -10,10 +10,16 @@ from onfly.labels.errors import LabelError
 from onfly.labels.mapping import site_order
 from onfly.schemas import LabelDoc
 
-__all__ = ["validate_label"]
+__all__ = ["MAX_NET_FORCE", "validate_label"]
 
 _STRESS_ASYMMETRY = 1e-3  # relative to the largest component; codes print few digits
 _STRESS_FLOOR = 1e-4  # eV/Å³
+
+# Forces are derivatives of an energy that does not change when all atoms move together, so their
+# sum is zero. What codes leave of it, for each atom: FHI-aims and xTB under 1e-4 eV/Å (the former
+# removes it), PySCF's grids about 1e-3, plane waves with real-space exchange-correlation 1e-3 to
+# 1e-2 (VASP prints it as the total drift).
+MAX_NET_FORCE = 0.02  # eV/Å per atom
 
 
 def _symmetrised(stress: np.ndarray, directory: str | None) -> np.ndarray:
@@ -31,6 +37,7 @@ def validate_label(
     *,
     requested: Structure | Molecule | None = None,
     max_force: float = 50.0,
+    max_net_force: float | None = MAX_NET_FORCE,
     input_hash: str | None = None,
 ) -> None:
     """Raise if a label must not enter a data set; symmetrise its stress otherwise.
@@ -45,6 +52,9 @@ def validate_label(
         What was to be labelled: species, cell, positions and site order must agree.
     max_force
         Largest allowed force on an atom in eV/Å: above it the configuration has exploded.
+    max_net_force
+        Largest allowed sum of the forces divided by the number of atoms in eV/Å; None allows any
+        (for a labeller with an external field, or whose forces are no derivatives).
     input_hash
         Hash of the run's first label: all labels of a run lie on one energy surface.
 
@@ -54,6 +64,10 @@ def validate_label(
         With the reason and the directory of the calculation.
     """
     where = label.dir_name
+    if not label.structure.is_ordered:
+        raise LabelError(
+            "the structure has partial occupancies", where, "label an ordered structure"
+        )
     forces = np.asarray(label.forces, dtype=float)
     n_atoms = len(label.structure)
     if forces.shape != (n_atoms, 3):
@@ -75,6 +89,15 @@ def validate_label(
             f"the largest force is {largest:.1f} eV/Å, above the limit of {max_force:g}",
             where,
             "the configuration has exploded; raise max_force only if such forces are real",
+        )
+    net = float(np.linalg.norm(forces.sum(axis=0))) / n_atoms
+    if max_net_force is not None and net > max_net_force:
+        raise LabelError(
+            f"the forces do not sum to zero: {net:.3g} eV/Å for each atom, above the limit of "
+            f"{max_net_force:g}",
+            where,
+            "forces are incomplete, or integration grid and cut-off too coarse: raise them, or "
+            "raise max_net_force (None for labellers in an external field)",
         )
     if requested is not None:
         try:

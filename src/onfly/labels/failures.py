@@ -1,0 +1,86 @@
+"""A failed label as the output of its job, so that the reason travels along a chain.
+
+When a job fails, the jobs after it see that its output is missing, and not why. The reason is
+therefore an output of its own kind, from which `extract_label` raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jobflow import Job, Maker
+from pydantic import BaseModel, Field
+
+from onfly.labels.errors import LabelError
+from onfly.labels.reasons import label_error
+
+__all__ = ["FailedLabelDoc", "ReportingMaker", "failed_label", "report_failures"]
+
+
+class FailedLabelDoc(BaseModel):
+    """Why there is no label."""
+
+    doc_type: Literal["failed_label"] = "failed_label"
+    reason: str = Field(description="What went wrong.")
+    remedy: str | None = Field(None, description="What can be done about it.")
+    dir_name: str | None = Field(None, description="Directory of the calculation.")
+
+    def error(self) -> LabelError:
+        """Return it as the exception it was."""
+        return LabelError(self.reason, self.dir_name, self.remedy)
+
+
+def failed_label(error: BaseException, directory: str | None = None) -> FailedLabelDoc:
+    """Return the document of a failure; see `onfly.labels.reasons.label_error`."""
+    cause = label_error(error, directory)
+    return FailedLabelDoc(
+        reason=cause.reason, remedy=cause.remedy, dir_name=cause.directory or directory
+    )
+
+
+@dataclass
+class ReportingMaker(Maker):
+    """Run the job of another maker; where that raises, return a `FailedLabelDoc`.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    label_maker
+        A maker whose ``make`` is a job (not a flow).
+    """
+
+    name: str = "label"
+    label_maker: Maker = field(default_factory=Maker)
+
+    def make(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the job of the maker does, within the job that is running."""
+        method = type(self.label_maker).make
+        function = getattr(method, "original", method)
+        try:
+            return function(self.label_maker, *args, **kwargs)
+        except BaseException as error:  # sys.exit of a labeller must not end the worker
+            return failed_label(error, str(Path.cwd()))
+
+
+def report_failures(job: Job) -> Job:
+    """Let a label job return the reason of its failure instead of raising.
+
+    Everything else of the job (name, stores of large data, configuration, metadata) stays.
+
+    Parameters
+    ----------
+    job
+        Made by any maker of labels; it is changed in place and returned. A job of a bare function
+        comes back unchanged.
+    """
+    maker = job.maker
+    if maker is None or isinstance(maker, ReportingMaker):
+        return job
+    job.function = ReportingMaker(name=job.name, label_maker=maker).make
+    # the schema is that of a label that succeeded
+    job.output_schema = None
+    job.output.output_schema = None
+    return job
