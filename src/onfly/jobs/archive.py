@@ -36,10 +36,12 @@ class ArchiveLabelsMaker(Maker):
     def jobs(self, session: Session, state: RunState) -> list[Job]:
         """Return one job for each part of the labels that fits into a document."""
         limit = 1e6 * (self.max_mb or session.settings.MAX_DOC_MB / 2)
-        entries = session.open(state.posterior).ledger().entries
+        run = session.open(state.posterior)
+        entries = run.ledger().entries
+        sizes = {e.label: len(session.labels.get(e.label).model_dump_json()) for e in entries if e.label}
         bounds, filled = [0], 0.0
         for index, entry in enumerate(entries):
-            size = 0 if entry.label is None else session.labels.size(entry.label)
+            size = sizes.get(entry.label, 0)
             if filled and filled + size > limit:
                 bounds.append(index)
                 filled = 0.0

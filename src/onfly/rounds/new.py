@@ -1,0 +1,56 @@
+"""A run that has not begun."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from pymatgen.core import Molecule, Structure
+
+from onfly.rounds.criteria import tolerance_in_cell
+from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure
+from onfly.spec import RunSpec
+
+__all__ = ["new_run"]
+
+
+def new_run(
+    spec: RunSpec,
+    structure: Structure | Molecule,
+    *,
+    run_id: str | None = None,
+    campaign: str | None = None,
+) -> RunState:
+    """Return the state of a run that has not begun.
+
+    Raises
+    ------
+    ValueError
+        If the settings do not fit the structure.
+    """
+    stages = spec.trajectories.stages
+    if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
+        raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    n_atoms = len(structure)
+    energies = [
+        tolerance_in_cell(t, n_atoms) for t in spec.tolerance if t.quantity.startswith("energy")
+    ]
+    # as the name of a folder: Ca(NO3)2 becomes Ca-NO3-2
+    formula = re.sub(r"[^A-Za-z0-9.]+", "-", structure.composition.reduced_formula).strip("-")
+    given = spec.calibration
+    posterior = from_any_structure(
+        PosteriorDoc,
+        structure,
+        run_id=run_id or f"{formula}-{uuid.uuid4().hex[:8]}",
+        campaign=campaign,
+        spec=spec,
+        threshold_ev=min(energies) if energies else None,
+        calibration=CalibrationDoc(
+            shape=given.shape or 1.5,
+            rate=given.rate or 10.0,
+            mode=given.mode,
+            decay=given.decay if given.mode == "ema" else 1.0,
+            surprise=given.surprise,
+        ),
+    )
+    return RunState(posterior=posterior)
