@@ -42,7 +42,11 @@ logger = logging.getLogger(__name__)
 
 
 def likelihood_scales(doc: PosteriorDoc | FineTunedModelDoc) -> LikelihoodScales:
-    """Return σ_E and the base of σ_F of a run or model."""
+    """Return σ_E and the base of σ_F of a run or model.
+
+    A run that goes on from a model keeps the σ_E that the model's calibration refers to, whatever
+    its own threshold is.
+    """
     return LikelihoodScales.for_threshold(doc.threshold_ev, doc.energy_std)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "CalibrationDoc",
     "Phase",
     "PosteriorDoc",
+    "ProductionSource",
     "RequestDoc",
     "RequestReason",
     "RunState",
@@ -120,6 +121,15 @@ class TrajectoryDoc(_Frozen):
         return any(request.is_call for request in self.requests)
 
 
+class ProductionSource(_Frozen):
+    """The model that a production run started from."""
+
+    model_id: str | None = None
+    source_run_id: str
+    index: int = Field(0, description="Number of the run among those of one flow.")
+    n_model_labels: int = 0
+
+
 class PosteriorDoc(StructureMetadata):
     """What the trajectories of a compound share: ensemble, calibration, energy scale, progress."""
 
@@ -157,6 +167,7 @@ class PosteriorDoc(StructureMetadata):
     stop_reason: str | None = None
     stopped: bool = Field(False, description="Whether the run was cut short.")
     model_id: str | None = None
+    production: ProductionSource | None = Field(None, description="Of a production run.")
     cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work.")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
