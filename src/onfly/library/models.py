@@ -13,13 +13,14 @@ from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.artifacts import ArtifactStore, RunWorkspace
 from onfly.artifacts.blobs import check_document_size
-from onfly.calculators import PosteriorCalculator, build_calculator
+from onfly.library.calculator import PosteriorCalculator
 from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder, add_run
 from onfly.library.criteria import Range, model_criteria, reduced_formula
 from onfly.library.documents import model_from_record, model_record
 from onfly.library.fit import check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
 from onfly.library.label_builder import LabelBuilder
+from onfly.library.loading import build_calculator
 from onfly.library.search import search
 from onfly.library.weights import fetch_weights
 from onfly.schemas import FineTunedModelDoc
@@ -338,7 +339,7 @@ class ModelLibrary:
         allow_mismatch
             Take it all the same.
         **kwargs
-            Of `onfly.calculators.build_calculator`.
+            Of `onfly.library.loading.build_calculator`.
 
         Raises
         ------

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from emmet.core.structure import StructureMetadata
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.run import CalibrationDoc
 from onfly.schemas.types import StructureOrMolecule
 
-__all__ = ["ErrorStatistics", "FineTunedModelDoc", "WeightsBlob"]
+__all__ = ["DOC_VERSION", "ErrorStatistics", "FineTunedModelDoc", "ModelState", "WeightsBlob"]
+
+DOC_VERSION = "0.2"
+# what 0.1 called the models that audits had not proven
+_OLD_STATES = {"unproven": "needs more audits"}
+
+
+def _present_state(value: Any) -> Any:
+    return _OLD_STATES.get(value, value) if isinstance(value, str) else value
+
+
+ModelState = Annotated[
+    Literal["ready", "not accurate enough", "needs more audits", "stopped"],
+    BeforeValidator(_present_state),
+]
 
 
 class WeightsBlob(BaseModel):
@@ -37,15 +51,22 @@ class ErrorStatistics(BaseModel):
 
 
 class FineTunedModelDoc(StructureMetadata):
-    """One fine-tuned model of one compound."""
+    """One fine-tuned model of one compound.
+
+    Documents of version 0.1 can be read: what they do not have takes its default, and their state
+    ``"unproven"`` becomes ``"needs more audits"``.
+    """
 
     doc_type: Literal["model"] = "model"
+    doc_version: str = Field(
+        "0.1", description="Version of this schema; documents of 0.1 do not say it."
+    )
     model_id: str
     run_id: str
     campaign: str | None = None
-    state: Literal["ready", "unproven", "stopped"] = Field(
-        description="ready: audits prove the accuracy; unproven: audits are too few or not good "
-        "enough; stopped: see reason."
+    state: ModelState = Field(
+        description="ready: audits prove the accuracy; not accurate enough: audits refute it; "
+        "needs more audits: they are too few to tell; stopped: see stop_reason."
     )
     stop_reason: str
     structure: StructureOrMolecule = Field(description="The structure the run started from.")
@@ -60,13 +81,37 @@ class FineTunedModelDoc(StructureMetadata):
     n_steps: int
     simulated_time_fs: float
 
-    energy_offset: float
+    walkers: int = Field(1, description="Trajectories that shared the posterior.")
+
+    energy_offset: float = Field(
+        description="Foundation minus label energy of the cell in `structure`, in eV. In a cell "
+        "of another size it scales with the number of formula units."
+    )
+    element_offsets: dict[str, float] | None = Field(
+        None,
+        description="Foundation minus label energy of one atom by element, in eV, aligned over "
+        "many compounds. None: energies of other compositions have no zero and are refused.",
+    )
     n_labels: int
+    n_waits: int | None = Field(
+        None, description="Rounds of labels that followed one another; None if not recorded."
+    )
     n_audits: int
     n_audits_within: int
     coverage: float | None = None
     coverage_interval: tuple[float, float] | None = Field(
         None, description="95 %, Clopper-Pearson."
+    )
+    tolerances: list[dict[str, Any]] = Field(
+        default_factory=list, description="What the run asked for: quantity, value, scope."
+    )
+    verdict: dict[str, Any] | None = Field(
+        None,
+        description="What is proven: state, coverage, confidence, n_audits, n_failed, sentence. "
+        "None in documents of 0.1.",
+    )
+    proven_generation: int | None = Field(
+        None, description="Generation of the weights that the audits of the verdict tested."
     )
     calibration: CalibrationDoc
     interventions: ErrorStatistics = Field(default_factory=ErrorStatistics)
@@ -78,9 +123,13 @@ class FineTunedModelDoc(StructureMetadata):
     weights: list[WeightsBlob] | None = Field(
         None, description="Members' weights; goes to the additional store `data`."
     )
-    settings: dict[str, Any] = Field(default_factory=dict)
+    spec: dict[str, Any] | None = Field(
+        None, description="All that the user chose (RunSpec); None in documents of 0.1."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of a run of 0.1, where spec is None."
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     cpu_seconds: dict[str, float] = Field(default_factory=dict)
-    report_path: str | None = None
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
