@@ -73,9 +73,7 @@ def by_library(model, root, tmp_path):
 
 def by_folder_of_a_run(model, root, tmp_path):
     folder = RunWorkspace(root, model.run_id).folder
-    (folder / "model.json").write_text(
-        model.model_copy(update={"weights": None}).model_dump_json()
-    )
+    (folder / "model.json").write_text(model.model_copy(update={"weights": None}).model_dump_json())
     return load_calculator(path=folder)
 
 
@@ -124,7 +122,12 @@ def test_atomate2_makers_give_the_same_energies(model, tmp_path, monkeypatch, ma
     ModelLibrary.from_settings().publish(model)
     options = {"force_field_name": CALLABLE, "calculator_kwargs": {"model_id": "m1"}}
     if maker is ForceFieldMDMaker:  # at rest, so that the energy is that of the first step
-        options |= {"n_steps": 1, "time_step": 1e-3, "temperature": 0.0, "dynamics": "velocityverlet"}
+        options |= {
+            "n_steps": 1,
+            "time_step": 1e-3,
+            "temperature": 0.0,
+            "dynamics": "velocityverlet",
+        }
         options |= {"ensemble": "nve"}
     elif maker is ForceFieldRelaxMaker:
         options |= {"steps": 2, "relax_cell": False}

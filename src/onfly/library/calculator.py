@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -19,6 +19,7 @@ __all__ = ["EnergyScale", "PosteriorCalculator"]
 
 EnergyScale = Literal["labels", "foundation"]
 _ENERGIES = ("energy", "free_energy", "energy_std")
+_ALWAYS = ("energy", "free_energy", "forces", "stress", "energy_std")
 
 
 class PosteriorCalculator(Calculator):
@@ -61,10 +62,6 @@ class PosteriorCalculator(Calculator):
         ``"labels"``, or ``"foundation"`` for energies without the offset.
     """
 
-    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
-        *("energy", "free_energy", "forces", "stress", "energy_std"),
-    ]
-
     def __init__(
         self,
         predictor: Predictor,
@@ -90,7 +87,7 @@ class PosteriorCalculator(Calculator):
         components = "stress_std" in StepPrediction.__dataclass_fields__
         self._spread = components or len(predictor.state.members) > 1
         self.implemented_properties = [
-            *type(self).implemented_properties,
+            *_ALWAYS,
             *(("forces_std",) if self._spread else ()),
             *(("stress_std",) if components else ()),
         ]
@@ -188,9 +185,7 @@ class PosteriorCalculator(Calculator):
         if n_atoms == self.offset.n_atoms:
             return std
         sigma = self.predictor.scales.energy_std
-        return math.hypot(
-            math.sqrt(max(std**2 - sigma**2, 0.0)), self._size(n_atoms) * sigma
-        )
+        return math.hypot(math.sqrt(max(std**2 - sigma**2, 0.0)), self._size(n_atoms) * sigma)
 
     def _add_stds(self, prediction: StepPrediction) -> None:
         if self._spread and prediction.forces_std is not None:
@@ -210,4 +205,3 @@ class PosteriorCalculator(Calculator):
                 f"{self.model_name} knows {', '.join(sorted(known))} and cannot describe "
                 f"{', '.join(unknown)}: fine-tune a model for this compound"
             )
-

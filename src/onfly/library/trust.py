@@ -19,7 +19,7 @@ import torch
 
 from onfly.potentials import Potential, load_foundation
 
-__all__ = ["UntrustedFileError", "load_named_foundation", "runs_code"]
+__all__ = ["UntrustedFileError", "load_named_foundation", "refuse_untrusted", "runs_code"]
 
 _SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 # of a safetensors file: the length of its header as 8 bytes, then the header's JSON
@@ -79,24 +79,51 @@ def load_named_foundation(
     ValueError
         If its sha256 is not the recorded one.
     """
-    path = Path(name).expanduser()
     options: dict[str, Any] = {}
-    if path.is_file() and runs_code(path):
-        if not trust_pickle:
-            raise UntrustedFileError(
-                f"{source} names the foundation model {path}, a pickled file: loading it runs "
-                "code from it, so it is refused. If you trust the file, pass trust_pickle=True, "
-                f"or convert it once with `onfly models convert {path}` and pass the converted "
-                "one as foundation_model."
-            )
-        _check_digests([hashlib.sha256(path.read_bytes()).hexdigest()], sha256, path, source)
-        if "options" in inspect.signature(load_foundation).parameters:
-            options["options"] = {"trust_pickle": True}
+    pickled = refuse_untrusted(name, trust_pickle=trust_pickle, sha256=sha256, source=source)
+    if pickled and "options" in inspect.signature(load_foundation).parameters:
+        options["options"] = {"trust_pickle": True}
     potential = load_foundation(name, elements=elements, device=device, **options)
     # a converted file has a digest of its own, and remembers that of the file it was made from
     digests = [getattr(potential, key, None) for key in ("sha256", "source_sha256")]
     _check_digests([found for found in digests if found], sha256, potential.name, source)
     return potential
+
+
+def refuse_untrusted(
+    name: str, *, trust_pickle: bool = False, sha256: str | None = None, source: str = "the model"
+) -> bool:
+    """Check the foundation model that a document names before it is loaded.
+
+    Parameters
+    ----------
+    name, trust_pickle, sha256, source
+        Of `load_named_foundation`.
+
+    Returns
+    -------
+    bool
+        Whether it is a file that runs code, which the user trusts.
+
+    Raises
+    ------
+    UntrustedFileError
+        If it is a file that would run code and ``trust_pickle`` is False.
+    ValueError
+        If its sha256 is not the recorded one.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file() or not runs_code(path):
+        return False
+    if not trust_pickle:
+        raise UntrustedFileError(
+            f"{source} names the foundation model {path}, a pickled file: loading it runs code "
+            "from it, so it is refused. If you trust the file, pass trust_pickle=True, or convert "
+            f"it once with `onfly models convert {path}` and pass the converted one as "
+            "foundation_model."
+        )
+    _check_digests([hashlib.sha256(path.read_bytes()).hexdigest()], sha256, path, source)
+    return True
 
 
 def _check_digests(found: Sequence[str], recorded: str | None, name: Any, source: str) -> None:
