@@ -147,6 +147,30 @@ class OpenRun:
         entries = (ledger or self.ledger()).entries
         return [self.session.labels.get(e.label) for e in entries if e.label is not None]
 
+    def labels_in_context(self) -> list[LabelDoc]:
+        """Read the labels with what the ledger knows of them: reason, step, predictions."""
+        found = []
+        for entry in self.ledger().entries:
+            if entry.label is None:
+                continue
+            label = self.session.labels.get(entry.label)
+            foundation = entry.foundation_error
+            context = {
+                "run_id": self.doc.run_id,
+                "index": entry.index,
+                "reason": entry.reason,
+                "trajectory": entry.trajectory,
+                "md_step": entry.step,
+                "predicted_energy": entry.mean,
+                "predicted_std": entry.std,
+                "probability": entry.probability,
+                "force_rmse": entry.force_rmse,
+                "foundation_energy": None if foundation is None else label.energy + foundation,
+                "foundation_force_rmse": entry.foundation_force_rmse,
+            }
+            found.append(label.model_copy(update=context))
+        return found
+
     def predictor(self, member: int | None = None, monitor_interval: int = 1) -> Predictor:
         """Load the ensemble; with a member, that one is the force field (see `MemberPredictor`)."""
         doc = self.doc.ensemble

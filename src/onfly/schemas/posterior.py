@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from emmet.core.structure import StructureMetadata
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
 from onfly.spec import RunSpec
@@ -172,6 +172,11 @@ class PosteriorDoc(StructureMetadata):
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
+    @property
+    def foundation_model(self) -> str:
+        """Name or path of the foundation potential."""
+        return self.spec.foundation.source
+
 
 class RunState(_Frozen):
     """A run: one posterior and its trajectories."""
@@ -180,15 +185,24 @@ class RunState(_Frozen):
     posterior: PosteriorDoc
     trajectories: tuple[TrajectoryDoc, ...] = ()
 
+    # in the document, so that the outputs of jobs can be searched by them
+    @computed_field
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self.posterior.run_id
 
+    @computed_field
     @property
     def phase(self) -> Phase:
         """What is due."""
         return self.posterior.phase
+
+    @computed_field
+    @property
+    def updated_at(self) -> datetime:
+        """When the run was changed last."""
+        return self.posterior.updated_at
 
     @property
     def requests(self) -> tuple[RequestDoc, ...]:
