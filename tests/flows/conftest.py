@@ -9,10 +9,9 @@ from maggma.stores import MemoryStore
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.flows import OnTheFlyMaker
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
-from onfly.jobs.update import UpdateMaker
+from onfly.jobs.rounds import RoundMaker
 from onfly.labels.presets import label_maker
+from onfly.spec import RunSpec
 
 
 @pytest.fixture(autouse=True)
@@ -42,19 +41,22 @@ def store():
 
 @pytest.fixture
 def make_maker():
-    def build(mode="resident", n_steps=40, posterior=None, **segment):
-        options = {"temperature": 300.0, "time_step": 2.0, "audit_interval": 10, **segment}
+    def build(mode="resident", n_steps=40, maker=None, temperature=300.0, fuse=True, **settings):
+        flat = {
+            "foundation_model": "toy",
+            "threshold": 0.1,
+            "stages": [{"n_steps": n_steps, "temperature": temperature, "time_step": 2.0}],
+            "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 30},
+            "audit_interval": 10,
+            "proof": {"attempts": 0},
+            "n_workers": 1,
+            **settings,
+        }
         return OnTheFlyMaker(
-            foundation_model="toy",
-            threshold=0.1,
+            spec=RunSpec.from_flat(flat),
             mode=mode,
-            label_maker=options.pop("label_maker", None) or label_maker("emt"),
-            initial_maker=InitialEnsembleMaker(
-                posterior=posterior or {"kind": "sghmc", "n_members": 2, "n_steps": 30}
-            ),
-            segment_maker=SegmentMaker(
-                n_steps=n_steps, update_maker=UpdateMaker(n_workers=1), **options
-            ),
+            label_maker=maker or label_maker("emt"),
+            round_maker=RoundMaker(fuse=fuse),
         )
 
     return build
