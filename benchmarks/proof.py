@@ -315,8 +315,10 @@ def power(report: Report) -> None:
 
 
 def main() -> None:
-    args = arguments(__doc__.splitlines()[0]).parse_args()
-    runs = 1000 if args.quick else 20000
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, help="simulated runs per row (default 20000)")
+    args = parser.parse_args()
+    runs = args.runs or (1000 if args.quick else 20000)
     rule = ProofRule(coverage=PROMISE, confidence=CONFIDENCE)
     looks = [[tuple(look) for look in rule.looks(a)] for a in range(rule.attempts)]
     report = Report(

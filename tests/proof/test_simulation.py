@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,17 @@ def test_a_bad_model_gives_up():
     verdict = judge(ledger, RULE)
     assert (verdict.state, verdict.attempts_left) == ("not accurate enough", 0)
     assert ledger.n_labels == sum(RULE.looks(a)[0].n for a in range(3))
+
+
+def test_the_benchmark_writes_its_rows(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "proof.json"
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["proof.py", "--runs", "40", "--json", str(path)])
+    runpy.run_path(str(BENCHMARKS / "proof.py"), run_name="__main__")
+    content = json.loads(path.read_text())
+    assert content["benchmark"] == "proof"
+    parts = [row["part"] for row in content["rows"]]
+    assert set(parts) == {"power", "guarantee", "version 0.1", "design"}
+    former = [row for row in content["rows"] if row["part"] == "version 0.1"]
+    assert former[1]["ready_but_below"] > 0.7  # 85 % of the steps, ready all the same
+    assert "| guarantee |" in capsys.readouterr().out
