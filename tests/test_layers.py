@@ -11,7 +11,7 @@ import onfly
 
 ROOT = Path(onfly.__file__).parent
 LAYERS = [
-    {"units", "seeds", "settings"},
+    {"units", "seeds", "settings", "spec"},
     {"potentials"},
     {"bayes"},
     {"schemas"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from monty.json import MSONable
 
@@ -62,7 +62,7 @@ class StoppingRule(MSONable):
             return list(stages)
         last = stages[-1]
         end = last.temperature_at(last.n_steps)
-        return [*stages, replace(last, n_steps=self.closing_steps, temperature=end)]
+        return [*stages, last.evolve(n_steps=self.closing_steps, temperature=end)]
 
     def early_stop(
         self, steps_since_call: int, n_audits: int, n_within: int, n_labels: int
