@@ -77,9 +77,14 @@ def lazy_group(commands: dict[str, LazyCommand]) -> type[TyperGroup]:
         """Commands stand in for themselves by name and help until one is called."""
 
         def __init__(self, **attrs: Any) -> None:
-            super().__init__(**attrs)
+            # plain text: half of the time of `onfly --help` would be the import of rich's Markdown
+            super().__init__(**attrs | {"rich_markup_mode": None})
             for name, lazy in commands.items():
                 self.add_command(TyperCommand(name, callback=None, help=lazy.help), name)
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, lazy.help) for name, lazy in commands.items()])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)
