@@ -91,7 +91,7 @@ def test_max_probability_leaves_a_tolerance_its_own():
 
 def test_numbers_without_unit_are_internal_in_python_only():
     assert RunSpec.from_flat(LEAST | {"threshold": 0.05}).tolerance[0].value == 0.05
-    with pytest.raises(ValidationError, match="has no unit: write for example '0.05 eV'"):
+    with pytest.raises(ValidationError, match=r"has no unit: write for example '0\.05 eV'"):
         RunSpec.from_flat(LEAST | {"threshold": 0.05}, units_required=True)
 
 

@@ -12,7 +12,7 @@ __all__ = ["Spec", "Unit"]
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the tables of the docs show it."""
+    """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the docs show it."""
 
     symbol: str
 
