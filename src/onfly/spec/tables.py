@@ -156,7 +156,8 @@ TABLES: dict[str, tuple[type[Spec], str]] = {
     "query": (QuerySpec, ""),
     "stages": (MDStage, ""),
     "tolerances": (Tolerance, ""),
-} | {name: (_group(name), name) for name in GROUPS if name not in ("tolerance", "seed")}
+    **{name: (_group(name), name) for name in GROUPS if name not in ("tolerance", "seed")},
+}
 
 
 def markdown(name: str) -> str:
