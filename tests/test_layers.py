@@ -11,20 +11,21 @@ import onfly
 
 ROOT = Path(onfly.__file__).parent
 LAYERS = [
-    {"units", "seeds", "settings", "structures"},
+    {"units", "seeds", "settings", "spec", "structures"},
     {"potentials"},
     {"bayes", "proof"},
     {"schemas"},
     {"dynamics"},
     {"artifacts"},
     {"labels"},  # a store of labels is made of artifacts' atomic files
+    {"session"},
+    {"rounds"},
     {"stores"},
     {"library", "calculators"},  # a model of the library is used as a calculator
     {"jobs"},  # production runs start from a model of the library
     {"flows"},
     {"analysis"},
     {"report"},
-    {"testing"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

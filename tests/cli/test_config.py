@@ -41,7 +41,7 @@ def test_a_good_file_becomes_a_maker(tmp_path):
         (("threshold: 1 kcal/mol", "threshold: -1 eV"), 2, "not positive"),
         (("labeller: emt", "labeller: vapsp"), 3, "vapsp"),
         (("temperature: 800", "temperatur: 800"), 7, "unknown key"),
-        (("temperature: 800", "temperature: -1"), 6, "not positive"),
+        (("temperature: 800", "temperature: -1"), 7, "not positive"),
         (("temperature: 800", "ensemble: npt"), 6, "pressure"),
         (("n_steps: 10\n", "n_steps: 0\n"), 6, "greater than or equal to 1"),
         (("structure: POSCAR", "structure: POSCAR\nthreshhold: 2 eV"), 2, "known keys"),
