@@ -170,9 +170,7 @@ def judge(run: RunDoc, model: FineTunedModelDoc | None = None) -> Verdict:
     )
 
 
-def _label(
-    doc: LabelDoc, trajectory: TrajectoryData, learned: list[tuple[int, int]]
-) -> LabelRow:
+def _label(doc: LabelDoc, trajectory: TrajectoryData, learned: list[tuple[int, int]]) -> LabelRow:
     index, step = doc.index or 0, doc.md_step or 0
     energy = doc.foundation_energy
     return LabelRow(
@@ -198,9 +196,12 @@ def _label(
 
 
 def _training(record: Mapping[str, Any]) -> TrainingRow:
-    names = ("generation", "n_labels", "seconds", "drift")
     return TrainingRow(
-        **{name: record.get(name) for name in names}, chains=tuple(record.get("chains") or ())
+        generation=record["generation"],
+        n_labels=record.get("n_labels"),
+        seconds=record.get("seconds"),
+        drift=record.get("drift"),
+        chains=tuple(record.get("chains") or ()),
     )
 
 

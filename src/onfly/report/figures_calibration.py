@@ -9,7 +9,7 @@ from scipy import stats
 
 from onfly.analysis.metrics import binomial_interval, reliability_curve
 from onfly.report import theme
-from onfly.report.plot import Drawing, Plot
+from onfly.report.plot import Drawing, Plot, whole_numbers
 from onfly.report.records import CalibrationState, LabelRow
 from onfly.report.run_data import RunReportData
 from onfly.report.verdict import percent
@@ -84,7 +84,7 @@ def lambda_posterior(data: RunReportData, history: Judged) -> Drawing | None:
         )
     axes.plot(x, factors[:, 2], color=theme.INK, lw=2, label="median")
     axes.set(ylabel="factor on error bars, 1/√λ", xlim=(0, max(len(x) - 1, 1)))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
     plot.limit(axes, 1.0, "1: right as they are")
     plot.logarithmic(axes)
     return plot.finish(
@@ -168,7 +168,7 @@ def coverage(data: RunReportData) -> Drawing | None:
     texts = [f"{k} of {m} audits" for k, m in zip(inside, n, strict=True)]
     plot.points(axes, n, share, "share so far", theme.AUDIT, "D", texts, markersize=5)
     axes.set(ylabel="audits within tolerance (%)", ylim=(0, 104))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
     plot.limit(axes, 100 * goal, "")
     axes.plot([], [], color=theme.THRESHOLD, ls="--", lw=1.2, label=f"required {100 * goal:.0f} %")
     return plot.finish(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from onfly.analysis.metrics import rmse
 from onfly.report import theme
-from onfly.report.plot import Drawing, Plot
+from onfly.report.plot import Drawing, Plot, whole_numbers
 from onfly.report.records import LabelRow
 from onfly.report.run_data import RunReportData
 
@@ -99,7 +100,7 @@ def labels_over_time(data: RunReportData) -> Drawing | None:
     ends = np.append(x, max(data.axis_end, x[-1]))
     plot = Plot("labels", xlabel=data.axis_label)
     axes = plot.panel
-    options = {"drawstyle": "steps-post"}
+    options: dict[str, Any] = {"drawstyle": "steps-post"}
     axes.plot(ends, np.append(count, count[-1]), color=theme.MUTED, lw=1, label="all", **options)
     axes.plot(
         ends, np.append(paid, paid[-1]), color=theme.MODEL, lw=2, label="without audits", **options
@@ -108,7 +109,7 @@ def labels_over_time(data: RunReportData) -> Drawing | None:
         texts = [f"label {labels[i].index}, step {labels[i].step}: {name}" for i in places]
         plot.points(axes, x[places], count[places], name, color, marker, texts)
     axes.set(ylabel="number of labels", ylim=(0, 1.06 * len(labels) + 0.5))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.yaxis)
     _time_axis(plot, data)
     return plot.finish(
         "Did the calls for reference calculations stop?",

@@ -59,9 +59,7 @@ def _draw(plot: Plot, panel: int, curves: list[Curve], ylabel: str, mark: bool =
     axes = plot.panels[panel]
     for curve in curves:
         index = thin(curve.values, curve.calls)
-        axes.plot(
-            curve.x[index], curve.values[index], color=curve.color, lw=0.9, label=curve.name
-        )
+        axes.plot(curve.x[index], curve.values[index], color=curve.color, lw=0.9, label=curve.name)
         if mark and curve.calls.size:
             plot.points(
                 axes, curve.x[curve.calls], curve.values[curve.calls],

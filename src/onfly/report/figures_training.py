@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onfly.report import theme
-from onfly.report.plot import Drawing, Plot
+from onfly.report.plot import Drawing, Plot, whole_numbers
 from onfly.report.run_data import RunReportData
 
 __all__ = ["chain_history", "drift"]
@@ -108,7 +108,7 @@ def drift(data: RunReportData) -> Drawing | None:
         plot.points(axes, x, y, label, color, "o", texts)
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axes.xaxis)
     plot.figure.align_ylabels()
     return plot.finish(
         "How far did the weights move?",

@@ -14,12 +14,13 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from onfly.report import theme
 
-__all__ = ["Drawing", "Plot", "WIDTH", "save_png", "style", "svg_text", "thin"]
+__all__ = ["WIDTH", "Drawing", "Plot", "save_png", "style", "svg_text", "thin", "whole_numbers"]
 
 WIDTH = 480  # of every figure in points; a page scales them to its columns
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -115,7 +116,12 @@ class Plot:
         gid = f"{self.key}-points{len(self.hover)}"
         if texts is not None:
             self.hover[gid] = texts
-        settings = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5, "zorder": 3}
+        settings: dict[str, Any] = {
+            "markersize": 6,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "zorder": 3,
+        }
         axes.plot(
             x, y, linestyle="none", marker=marker, color=color, label=name, gid=gid,
             **(settings | options),
@@ -123,9 +129,23 @@ class Plot:
 
     def limit(self, axes: Axes, value: float, text: str, axis: str = "y") -> None:
         """Draw a horizontal (or, for axis "x", vertical) line with a text at its end."""
-        options = {"color": theme.THRESHOLD, "linewidth": 1.2, "linestyle": (0, (5, 3)), "zorder": 2}
-        words = {"color": theme.THRESHOLD, "fontsize": 10, "textcoords": "offset points"}
-        halo = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        options: dict[str, Any] = {
+            "color": theme.THRESHOLD,
+            "linewidth": 1.2,
+            "linestyle": (0, (5, 3)),
+            "zorder": 2,
+        }
+        words: dict[str, Any] = {
+            "color": theme.THRESHOLD,
+            "fontsize": 10,
+            "textcoords": "offset points",
+        }
+        halo: dict[str, Any] = {
+            "boxstyle": "square,pad=0.1",
+            "facecolor": "white",
+            "edgecolor": "none",
+            "alpha": 0.8,
+        }
         if axis == "y":
             axes.axhline(value, **options)
             if text:
@@ -145,7 +165,7 @@ class Plot:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         if np.log10(high / low) < 0.8:
-            axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+            axes.yaxis.set_major_locator(MaxNLocator(5))
         elif np.log10(high / low) < 2.2:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
@@ -184,6 +204,11 @@ def thin(values: np.ndarray, always: np.ndarray, n_max: int = 500) -> np.ndarray
         if np.isfinite(stretch).any():
             kept.append(part[[np.nanargmin(stretch), np.nanargmax(stretch)]])
     return np.unique(np.concatenate(kept))
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Give an axis ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def save_png(figure: Figure, path: Path) -> None:

@@ -33,7 +33,7 @@ class RunReportData:
     labeller: str
     tolerances: tuple[Tolerance, ...]
     verdict: Verdict
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     labels: tuple[LabelRow, ...] = ()
     trajectories: tuple[TrajectoryData, ...] = ()
     trainings: tuple[TrainingRow, ...] = ()

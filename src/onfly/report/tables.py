@@ -150,12 +150,16 @@ def facts(data: RunReportData) -> list[tuple[str, str]]:
     rows = [
         (
             "Compound",
-            Markup(formula_html(name.formula)) + (f", {name.n_atoms} atoms" if name.n_atoms else ""),
+            Markup(formula_html(name.formula))
+            + (f", {name.n_atoms} atoms" if name.n_atoms else ""),
         ),
         ("Foundation model", data.foundation),
         ("Reference calculations", " · ".join(labelled) or NONE),
         ("Tolerance", tolerance_text(data)),
-        ("Calls for a label when", f"the risk to exceed it is above {100 * data.max_probability:g} %"),
+        (
+            "Calls for a label when",
+            f"the risk to exceed it is above {100 * data.max_probability:g} %",
+        ),
         ("Audits", f"at random steps, one in {every:g} on average" if every else "switched off"),
         ("Time step", _time_step(data)),
         ("Posterior", posterior),
