@@ -125,7 +125,7 @@ def _errors(
 ) -> None:  # fmt: skip
     """Draw errors of both models on a logarithmic axis, tied where the structure is the same."""
     axes, x = plot.panel, data.label_axis(list(labels))
-    axes.vlines(x, own, before, color="#cbd2d9", lw=0.8, linestyle=":")
+    axes.vlines(x, own, before, color="#9aa5b1", lw=0.8, linestyle=":")
     texts = [f"label {k.index}: {v:.3g} {unit}" for k, v in zip(labels, before, strict=True)]
     known = np.isfinite(before)
     if known.any():
