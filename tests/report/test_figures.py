@@ -11,7 +11,7 @@ from onfly.report.figures_calibration import coverage, judged_predictions, relia
 from onfly.report.figures_errors import comparison, energy_errors, force_errors, labels_over_time
 from onfly.report.figures_md import doubt, md_history
 from onfly.report.figures_training import chain_history
-from onfly.report.plot import svg_text, thin
+from onfly.report.plot import Plot, style, svg_text, thin
 from onfly.report.records import Tolerance
 from onfly.report.structure import snapshots, structure_data
 from onfly.report.tables import label_rows
@@ -193,3 +193,14 @@ def test_every_point_in_the_picture_has_its_text(data):
     for draw in (labels_over_time, energy_errors, force_errors, coverage):
         drawing = draw(data)
         assert svg_text(drawing).count("<title>") == sum(map(len, drawing.hover.values())) > 10
+
+
+def test_numbers_that_are_read_keep_their_digits():
+    plot = Plot("small")
+    plot.points(plot.panel, [1.0], [0.00125], "x", "red", texts=["0.00125 meV"])
+    plot.panel.set_ylim(0.001, 0.0015)
+    plot.panel.set_yticks([0.00125])
+    with style():
+        text = svg_text(plot.finish("title", "note"))
+    assert "<title>0.00125 meV</title>" in text
+    assert ">0.00125</text>" in text

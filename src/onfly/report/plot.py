@@ -234,8 +234,12 @@ def svg_text(drawing: Drawing) -> str:
     for gid, texts in drawing.hover.items():
         _add_titles(root, gid, texts)
     _drop_names(root, text)
-    # a hundredth of a point is finer than any screen
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", ElementTree.tostring(root, encoding="unicode"))
+    for element in root.iter():
+        for name in ("d", "x", "y", "transform"):
+            if name in element.attrib:
+                # a hundredth of a point is finer than any screen
+                element.set(name, re.sub(r"(\d\.\d\d)\d+", r"\1", element.attrib[name]))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _add_titles(root: ElementTree.Element, gid: str, texts: list[str]) -> None:
