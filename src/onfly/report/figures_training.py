@@ -107,7 +107,7 @@ def drift(data: RunReportData) -> Drawing | None:
         texts = [f"update {int(a)}: {b:.3g}" for a, b in zip(x, y, strict=True)]
         plot.points(axes, x, y, label, color, "o", texts)
         axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.12 * max(float(y.max()), 1e-12))
         whole_numbers(axes.xaxis)
     plot.figure.align_ylabels()
     return plot.finish(

@@ -92,12 +92,18 @@
     for (let k = 0; k < cell.length; k++)
       for (const bit of [1, 2, 4]) if (!(k & bit)) line(cell[k], cell[k | bit], "#9aa5b1", 1);
     const atoms = frame.atoms.map((atom) => place(atom.at));
-    for (const [i, j] of frame.bonds) line(atoms[i], atoms[j], "#7b8794", Math.max(1.5, 0.14 * scale));
+    const ball = (i) => 0.12 + 0.3 * elements[frame.atoms[i].kind].radius;
+    for (const [i, j] of frame.bonds) {
+      // from surface to surface: a bond that began in the middle would be drawn across the ball
+      const a = atoms[i], b = atoms[j], length = Math.hypot(...a.map((v, k) => b[k] - v));
+      const along = (from, to, r) => from.map((v, k) => v + (to[k] - v) * Math.min(0.5, 0.9 * r / length));
+      line(along(a, b, ball(i)), along(b, a, ball(j)), "#7b8794", Math.max(1.5, 0.14 * scale));
+    }
     atoms.forEach(function (q, i) {
       const element = elements[frame.atoms[i].kind];
       items.push([q[2], () => {
         context.fillStyle = element.color; context.strokeStyle = "#52606d"; context.lineWidth = 1;
-        context.beginPath(); context.arc(x(q), y(q), scale * (0.12 + 0.3 * element.radius), 0, 7);
+        context.beginPath(); context.arc(x(q), y(q), scale * ball(i), 0, 7);
         context.fill(); context.stroke();
       }]);
     });
@@ -111,6 +117,12 @@
       }
     }
     items.sort((a, b) => a[0] - b[0]).forEach((item) => item[1]());
+    context.font = "14px sans-serif"; context.textBaseline = "middle"; context.lineWidth = 1;
+    elements.forEach(function (element, k) {
+      context.fillStyle = element.color; context.strokeStyle = "#52606d";
+      context.beginPath(); context.arc(10, 14 + 22 * k, 7, 0, 7); context.fill(); context.stroke();
+      context.fillStyle = "#1f2933"; context.fillText(element.symbol, 24, 14 + 22 * k);
+    });
     title.textContent = frame.title;
   }
   function rotate(a, b, angle) {
