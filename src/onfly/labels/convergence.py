@@ -152,9 +152,7 @@ def _vasp(document: Any, directory: str | None) -> None:
         )
     limit, used = _vasp_steps(document)
     if limit and used and used >= limit:
-        raise LabelError(
-            f"the SCF did not converge in {limit} steps", directory, _REMEDY["vasp"]
-        )
+        raise LabelError(f"the SCF did not converge in {limit} steps", directory, _REMEDY["vasp"])
     steps = pick(calculation, "output", "ionic_steps", -1, "electronic_steps", default=())
     energies = [pick(step, "e_fr_energy") for step in steps[-2:]]
     n_atoms = pick(document, "nsites") or pick(document, "output", "nsites") or 0
@@ -219,9 +217,7 @@ def _aims(document: Any, directory: str | None) -> None:
     structure = decode_structure(pick(document, "output", "structure"))
     used = pick(structure, "properties", "n_scf_iter")
     if limit and used and int(used) >= int(limit):
-        raise LabelError(
-            f"the SCF did not converge in {limit} steps", directory, _REMEDY["aims"]
-        )
+        raise LabelError(f"the SCF did not converge in {limit} steps", directory, _REMEDY["aims"])
     verdict = _last_verdict(_lines(directory, "aims.out"), _AIMS_VERDICTS)
     if isinstance(verdict, str):
         raise LabelError(f"the SCF did not converge ({verdict})", directory, _REMEDY["aims"])

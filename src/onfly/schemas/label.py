@@ -14,23 +14,55 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.schemas.types import StructureOrMolecule
 
-__all__ = ["LabelDoc", "LabelReason", "structure_hash"]
+__all__ = ["RUN_FIELDS", "LabelDoc", "LabelReason", "structure_hash"]
 
 LabelReason = Literal["initial", "uncertain", "audit", "warmup", "guard", "seed"]
+
+
+# the context of a label in one run; stored labels do not hold it
+RUN_FIELDS: tuple[str, ...] = (
+    "run_id",
+    "index",
+    "reason",
+    "md_step",
+    "predicted_energy",
+    "predicted_std",
+    "probability",
+    "force_rmse",
+    "foundation_energy",
+    "foundation_force_rmse",
+)
 
 
 def structure_hash(structure: Structure | Molecule, decimals: int = 8) -> str:
     """Hash species, order, cell and positions, rounded to ``decimals`` in Å.
 
-    Two structures have the same hash only if a label of one is a label of the other, site by site.
+    Two structures have the same hash only if a label of one is a label of the other, site by site:
+    a charge, a spin multiplicity above a doublet, and initial moments count as well.
     """
     cell = np.zeros((3, 3)) if isinstance(structure, Molecule) else structure.lattice.matrix
-    content = {
+    content: dict[str, Any] = {
         "species": [str(site.specie) for site in structure],
         "cell": (np.round(cell, decimals) + 0.0).tolist(),
         "positions": (np.round(structure.cart_coords, decimals) + 0.0).tolist(),
     }
+    if state := _state(structure):
+        content["state"] = state
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _state(structure: Structure | Molecule) -> dict[str, Any]:
+    """Return what tells apart ground states of the same nuclei; empty for the usual one."""
+    state: dict[str, Any] = {}
+    if charge := float(structure.charge or 0.0):
+        state["charge"] = round(charge, 6)
+    if isinstance(structure, Molecule) and structure.spin_multiplicity not in (None, 1, 2):
+        state["spin_multiplicity"] = int(structure.spin_multiplicity)
+    for name in ("magmom", "charge", "spin"):
+        values = structure.site_properties.get(name)
+        if values is not None and any(value is not None for value in values):
+            state[f"site_{name}"] = [None if v is None else str(v) for v in values]
+    return state
 
 
 class LabelDoc(StructureMetadata):
