@@ -17,7 +17,6 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -276,7 +275,7 @@ class LabelStore:
         )
 
     def _adopt(self, structure_hash: str, input_hash: str, energy_key: str | None) -> str | None:
-        """Take a label of version 0.1 into the store; its folder says which energy was asked for."""
+        """Take a label of version 0.1 over; its folder says which energy was asked for."""
         for path in self._old_files(energy_key or "*", input_hash[:32], structure_hash[:32]):
             label = _read_old(path)
             if (
