@@ -26,6 +26,7 @@ LAYERS = [
     {"flows"},
     {"analysis"},
     {"report"},
+    {"testing"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
