@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,17 @@ def test_pages_and_documents_that_are_damaged_are_found(settings, stored):
     found = verify_store(job_store())
     assert [p.where for p in found] == [str(path)]
     assert all(one_line(p) for p in found)
+
+
+def test_a_document_that_cannot_be_decoded_is_found(settings, stored):
+    path = stored / "onfly_labels"
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        base.execute("UPDATE documents SET doc = x'00112233' WHERE ROWID = 1")
+    (problem,) = verify_store(job_store())
+    assert "1 documents cannot be decoded" in problem.message
+    with pytest.raises(DamagedStoreError, match="onfly_labels is damaged") as caught:
+        ModelLibrary.from_settings(refresh=False).labels_store.query_one({"index": 99})
+    assert one_line(caught.value)
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "pickled", "gone"])

@@ -70,7 +70,7 @@ def _database(path: Path) -> list[Problem]:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as base:
             found = [row[0] for row in base.execute("PRAGMA integrity_check(1)")]
             if found != ["ok"]:
-                return [Problem(str(path), f"is damaged ({found[0]})", remedy(path))]
+                return [_damaged(path, found[0])]
             broken = sum(
                 _undecodable(blob) for (blob,) in base.execute("SELECT doc FROM documents")
             )
