@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -134,7 +133,8 @@ def lammps_file(model: nn.Module) -> bytes:
     """
     from e3nn.util import jit
 
-    with _unchanged_mace():
+    import_mace()
+    with environment_kept():
         from mace.calculators.lammps_mace import LAMMPS_MACE
 
         model = copy.deepcopy(model).cpu()
@@ -145,21 +145,3 @@ def lammps_file(model: nn.Module) -> bytes:
             warnings.filterwarnings("ignore", message="The TorchScript type system")
             script = jit.compile(wrapped)
     return script.save_to_buffer()
-
-
-@contextmanager
-def _unchanged_mace() -> Iterator[None]:
-    """Give mace its own functions back, which TorchScript can compile, and undo that."""
-    modules = import_mace()
-    with environment_kept():
-        from mace.tools.scatter import scatter_sum
-    places = (modules.blocks, modules.radial)
-    ours = [place.scatter_sum for place in places]
-    for place in places:
-        place.scatter_sum = scatter_sum
-    try:
-        with environment_kept():
-            yield
-    finally:
-        for place, function in zip(places, ours, strict=True):
-            place.scatter_sum = function

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["checkpoint_path", "environment_kept", "import_mace", "read_checkpoint", "scatter_sum"]
+__all__ = ["checkpoint_path", "environment_kept", "import_mace", "read_checkpoint"]
 
 _log = logging.getLogger(__name__)
 UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -38,25 +38,6 @@ def environment_kept() -> Iterator[None]:
             os.environ[UNSAFE_SWITCH] = before
 
 
-def scatter_sum(
-    src: torch.Tensor,
-    index: torch.Tensor,
-    dim: int = -1,
-    out: torch.Tensor | None = None,
-    dim_size: int | None = None,
-    reduce: str = "sum",
-) -> torch.Tensor:
-    """Sum rows by index: what mace's function of this name does, without in-place operations.
-
-    Only so can `torch.func.vmap` map a model over stacked parameters.
-    """
-    if out is not None or reduce != "sum" or dim_size is None:
-        raise NotImplementedError("sum into a new tensor of given size only")
-    shape = list(src.shape)
-    shape[dim] = dim_size
-    return src.new_zeros(shape).index_add(dim, index, src)
-
-
 def import_mace() -> Any:
     """Import mace and return `mace.modules`.
 
@@ -73,8 +54,6 @@ def import_mace() -> Any:
             import mace.modules as modules
         except ModuleNotFoundError as error:
             raise ImportError('MACE is not installed: pip install "onfly[mace]"') from error
-    modules.blocks.scatter_sum = scatter_sum
-    modules.radial.scatter_sum = scatter_sum
     return modules
 
 

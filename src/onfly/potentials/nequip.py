@@ -18,6 +18,7 @@ from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
 from onfly.potentials.nequip_energy import NequIPEnergy
 from onfly.potentials.precision import default_dtype
+from onfly.potentials.rebinding import rebind, scatter_sum
 
 __all__ = ["NequIPPotential", "load", "matches"]
 
@@ -98,6 +99,7 @@ class NequIPPotential(EdgePotential):
         self._names = tuple(key for key, p in named.items() if p.requires_grad)
         self.fixed = tuple(key for key, p in named.items() if not p.requires_grad)
         self.cutoff = float(model.metadata["r_max"])
+        rebind(model, scatter=scatter_sum)  # for `torch.func.vmap`
         self._energy = NequIPEnergy(model).to(device).eval().requires_grad_(False)
         self.n_features = self._energy.n_features
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
+from onfly.potentials.fast.sevennet_modules import with_fast_modules
 from onfly.potentials.precision import default_dtype
-from onfly.potentials.sevennet_energy import SevenNetEnergy
+from onfly.potentials.rebinding import rebind
+from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
 
 __all__ = ["SevenNetPotential", "load", "matches"]
 
@@ -76,27 +79,36 @@ class SevenNetPotential(EdgePotential):
         A `sevenn.nn.sequential.AtomGraphSequential`.
     device, dtype
         Where and in which precision it is evaluated.
+    fast_kernels
+        Whether onfly's kernels replace the model's modules (see `fast`).
     """
 
     family = "sevennet"
-    has_table = True
     index_kinds = UNDIRECTED
     defaults = Defaults(
         0.2, 3e-4, 3.0, 10.0, "step size measured on rock salt; the rest: paper's for NequIP"
     )
 
     def __init__(
-        self, name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        fast_kernels: bool = True,
     ) -> None:
         self.name, self.device, self.dtype = name, device, dtype
         # Trainable as released; denominators, shifts and scales are fixed numbers.
         trainable = [key for key, p in model.named_parameters() if p.requires_grad]
         self.fixed = tuple(key for key, p in model.named_parameters() if not p.requires_grad)
-        self._energy = SevenNetEnergy(model).to(device, dtype).eval().requires_grad_(False)
+        order = sorted(model.type_map.items(), key=lambda pair: pair[1])
+        self.elements = tuple(chemical_symbols[z] for z, _ in order)
+        self.has_table = fast_kernels and with_fast_modules(name, model)
+        rebind(model, message_gather=message_gather)  # for `torch.func.vmap`
+        energy = SevenNetEnergy(model, self.has_table).to(device, dtype)
+        self._energy = energy.eval().requires_grad_(False)
         named = dict(self._energy.model.named_parameters())
         self._weights: Params = {key: named[key] for key in trainable}
-        order = sorted(model.type_map.items(), key=lambda pair: pair[1])  # type: ignore[union-attr,operator]
-        self.elements = tuple(chemical_symbols[z] for z, _ in order)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.cutoff)
         self._reference = self._energy.reference().to(device)
