@@ -1,6 +1,6 @@
 """How tensors are computed on a CPU: by how many threads, and in which memory.
 
-Nothing here happens by itself. Both change the whole process, so that the machine's settings decide.
+Nothing here happens by itself: both change the whole process, so the machine's settings decide.
 """
 
 from __future__ import annotations

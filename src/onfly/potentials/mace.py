@@ -1,12 +1,11 @@
 """MACE: names that mace downloads (``mace-mp-medium``, ``mace-off-small`` …) or a model file.
 
-Model files are pickled modules: name only files that you trust (see `mace_loading`).
+Model files are pickled modules, which are read only if known or trusted (see `mace_loading`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,16 +15,11 @@ from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
 from onfly.potentials.fast.mace_modules import with_fast_modules
 from onfly.potentials.mace_energy import MACEEnergy
-from onfly.potentials.mace_loading import PREFIXES, checkpoint_path, read_checkpoint
+from onfly.potentials.mace_loading import checkpoint_path, read_model
 from onfly.potentials.mace_pruning import known_elements, prune_elements
 from onfly.potentials.rebinding import rebind, scatter_sum
 
-__all__ = ["MACEPotential", "load", "matches"]
-
-
-def matches(name: str) -> bool:
-    """Say whether mace knows such names, or the name is that of a model file."""
-    return name.startswith(PREFIXES) or Path(name).suffix == ".model"
+__all__ = ["MACEPotential", "load"]
 
 
 def load(
@@ -33,6 +27,10 @@ def load(
     elements: Sequence[str] | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008
     dtype: torch.dtype | None = None,
+    *,
+    head: str | None = None,
+    trust_pickle: bool = False,
+    fast_kernels: bool = True,
 ) -> MACEPotential:
     """Load a MACE model in its own precision, or another one, with all or some elements.
 
@@ -41,10 +39,12 @@ def load(
     ImportError
         If mace is not installed.
     FileNotFoundError, ValueError, RuntimeError
-        See `checkpoint_path` and `read_checkpoint`.
+        See `checkpoint_path` and `read_model`.
     """
-    model, sha256 = read_checkpoint(checkpoint_path(name))
-    return MACEPotential(name, model, elements, device, dtype, sha256)
+    model, sha256 = read_model(checkpoint_path(name), trust_pickle)
+    return MACEPotential(
+        name, model, elements, device, dtype, sha256, head=head, fast_kernels=fast_kernels
+    )
 
 
 class MACEPotential(EdgePotential):

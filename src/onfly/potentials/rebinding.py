@@ -68,8 +68,10 @@ def rebind(model: nn.Module, **functions: Any) -> int:
     """
     changed = 0
     for module in model.modules():
-        forward = getattr(type(module).forward, "__wrapped__", type(module).forward)
-        if isinstance(module, torch.jit.ScriptModule) or not isinstance(forward, FunctionType):
+        if isinstance(module, torch.jit.ScriptModule):  # compiled: no Python looks up anything
+            continue
+        forward = type(module).forward
+        if not isinstance(forward, FunctionType):
             continue
         wanted = {n: f for n, f in functions.items() if n in forward.__code__.co_names}
         if not wanted:

@@ -1,6 +1,7 @@
 """SevenNet: ``sevennet-0`` and ``sevennet-l3i5`` (weights in the ``sevenn`` wheel), or a file.
 
-Checkpoint files are pickled: name only files that you trust.
+Checkpoint files are pickled. Those of the wheel are trusted as the wheel is; others only if the
+user says so (see `trust`).
 """
 
 from __future__ import annotations
@@ -20,16 +21,12 @@ from onfly.potentials.fast.sevennet_modules import with_fast_modules
 from onfly.potentials.precision import default_dtype
 from onfly.potentials.rebinding import rebind
 from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
+from onfly.potentials.trust import require_trust
 
-__all__ = ["SevenNetPotential", "load", "matches"]
+__all__ = ["SevenNetPotential", "load"]
 
 # Our names -> the package's.
 NAMES = {"sevennet-0": "7net-0", "sevennet-l3i5": "7net-l3i5"}
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is a model of the wheel, or that of a checkpoint file."""
-    return name in NAMES or Path(name).suffix == ".pth"
 
 
 def load(
@@ -37,6 +34,9 @@ def load(
     elements: Sequence[str] | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008
     dtype: torch.dtype | None = None,
+    *,
+    trust_pickle: bool = False,
+    fast_kernels: bool = True,
 ) -> SevenNetPotential:
     """Load a SevenNet model; float32 unless another precision is asked for.
 
@@ -48,6 +48,8 @@ def load(
         If the package is not installed.
     FileNotFoundError
         If there is no such checkpoint file.
+    PickleRefusedError
+        If it is not trusted.
     ValueError
         If the model does not know an element, or is of an unsupported kind.
     """
@@ -58,9 +60,11 @@ def load(
     path = Path(pretrained_name_to_path(NAMES[name]) if name in NAMES else name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no SevenNet checkpoint at {path}")
+    if name not in NAMES:
+        require_trust(path, trust_pickle)
     with default_dtype(torch.float32):  # its tables are compared with those of the checkpoint
         model = load_checkpoint(str(path)).build_model()
-    potential = SevenNetPotential(name, model, device, dtype or torch.float32)
+    potential = SevenNetPotential(name, model, device, dtype or torch.float32, fast_kernels)
     potential.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     unknown = sorted(set(elements or ()) - set(potential.elements))
     if unknown:
