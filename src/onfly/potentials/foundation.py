@@ -254,7 +254,7 @@ def _family_of_name(text: str) -> Family:
 
 def _family_of_path(path: Path, known: Mapping[str, Family]) -> Family:
     inside = family_of_file(path)
-    if inside in known:
+    if inside is not None and inside in known:
         return known[inside]
     by_suffix = [
         family for family in known.values() if path.name.endswith(tuple(family.suffixes) or ("/",))

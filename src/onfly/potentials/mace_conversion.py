@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def _compare(model: Any, rebuilt: Any, elements: tuple[str, ...]) -> None:
             head = str((getattr(module, "heads", None) or ["default"])[0])
             heads = None if head.lower() == "default" else head
             potential = MACEPotential(
-                "", _copy(module), dtype=torch.float64, head=heads, fast_kernels=False
+                "", copy.deepcopy(module), dtype=torch.float64, head=heads, fast_kernels=False
             )
             batch = potential.collate([potential.graph(atoms)])
             found = potential.evaluate(potential.parameters(), batch)
@@ -78,12 +79,6 @@ def _compare(model: Any, rebuilt: Any, elements: tuple[str, ...]) -> None:
                     "the model that is built from the hyper-parameters gives other energies or "
                     "forces; it cannot be converted"
                 )
-
-
-def _copy(module: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(module)
 
 
 def main(arguments: list[str]) -> int:

@@ -18,8 +18,10 @@ _NUMBERS = ("r_max", "avg_num_neighbors")
 _COUNTS = ("num_bessel", "num_polynomial_cutoff", "max_ell", "num_interactions", "num_elements")
 _IRREPS = ("hidden_irreps", "MLP_irreps", "edge_irreps")
 _CLASSES = ("interaction_cls", "interaction_cls_first", "readout_cls")
-_FLAGS = ("use_reduced_cg", "use_so3", "use_edge_irreps_first", "use_agnostic_product")
-_FLAGS += ("use_last_readout_only", "use_embedding_readout", "apply_cutoff", "pair_repulsion")
+_FLAGS = (
+    *("use_reduced_cg", "use_so3", "use_edge_irreps_first", "use_agnostic_product"),
+    *("use_last_readout_only", "use_embedding_readout", "apply_cutoff", "pair_repulsion"),
+)
 _TEXTS = ("radial_type", "distance_transform")
 _LISTS = ("atomic_energies", "atomic_numbers", "atomic_inter_scale", "atomic_inter_shift")
 _REFUSED = ("cueq_config", "oeq_config", "embedding_specs")
@@ -90,8 +92,7 @@ def build_model(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.
         raise ValueError("the hyper-parameters are not those of a ScaleShiftMACE model")
     arguments = dict(values)
     del arguments["class"], arguments["dtype"]
-    readouts = {c.__name__: c for c in (modules.blocks.NonLinearReadoutBlock,)}
-    readouts |= {
+    readouts = {
         c.__name__: c
         for c in vars(modules.blocks).values()
         if isinstance(c, type) and c.__name__.endswith("ReadoutBlock")
@@ -106,8 +107,8 @@ def build_model(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.
         if arguments[name] not in table:
             raise ValueError(f"this version of mace knows no {name} {arguments[name]!r}")
         arguments[name] = table[arguments[name]]
-    if not isinstance(arguments["readout_cls"], type) or not _is_nonlinear(arguments):
-        del arguments["readout_cls"]  # a model of one linear readout keeps mace's default
+    if "NonLinear" not in arguments["readout_cls"].__name__:
+        del arguments["readout_cls"]  # the class of the last readout, of which linear is no choice
     for name in _IRREPS:
         arguments[name] = None if arguments[name] is None else o3.Irreps(arguments[name])
     for name in ("atomic_energies", "atomic_inter_scale", "atomic_inter_shift"):
@@ -120,10 +121,6 @@ def build_model(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.
         warnings.filterwarnings("ignore", message="The TorchScript type system")
         model = modules.ScaleShiftMACE(**arguments)
     return _filled(model, tensors)
-
-
-def _is_nonlinear(arguments: Mapping[str, Any]) -> bool:
-    return "NonLinear" in arguments["readout_cls"].__name__
 
 
 def _filled(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -14,8 +14,10 @@ __all__ = ["PREFIXES", "mace_elements", "mace_names"]
 # onfly's prefix -> mace's functions; longest prefix first.
 PREFIXES = ("mace-mpa-", "mace-mp-", "mace-off-")
 # Of mace 0.3.16, where the installed version cannot be asked.
-_MP = ("small", "medium", "large", "small-0b", "medium-0b", "small-0b2", "medium-0b2", "large-0b2")
-_MP += ("medium-0b3", "medium-mpa-0", "small-omat-0", "medium-omat-0")
+_MP = (
+    *("small", "medium", "large", "small-0b", "medium-0b", "small-0b2", "medium-0b2", "large-0b2"),
+    *("medium-0b3", "medium-mpa-0", "small-omat-0", "medium-omat-0"),
+)
 _OFF = ("small", "medium", "large")
 _ALIASES = ("mace-mpa-0-medium", "mace-mpa-medium")
 # Materials Project and OMat: 89 elements. MACE-OFF23: those of SPICE.
@@ -50,13 +52,13 @@ def _tables() -> dict[str, tuple[str, ...]]:
     except (OSError, SyntaxError):
         return {}
     return {
-        node.targets[0].id: tuple(str(key.value) for key in node.value.keys if _is_text(key))
+        node.targets[0].id: tuple(
+            key.value
+            for key in node.value.keys
+            if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        )
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and isinstance(node.value, ast.Dict)
     }
-
-
-def _is_text(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
