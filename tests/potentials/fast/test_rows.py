@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from onfly.potentials.rows import select_rows
+from onfly.potentials.fast.rows import select_rows
 
 INDEX = torch.tensor([2, 0, 2, 1, 2])
 

@@ -22,7 +22,7 @@ class _Block(NamedTuple):
     """Map of all inputs of one representation to the outputs of it."""
 
     begin: int  # of its columns in the input
-    mul: int
+    mul: int  # inputs; an output without any is zero
     dim: int
     width: int  # outputs, times the number of elements
 
@@ -62,7 +62,7 @@ class LinearMap(nn.Module):
         self.columns, self.place = self._split(inputs.dim)
         first = self.blocks[0]
         self.uniform = len(self.blocks) > 1 and all(
-            (b.mul, b.width) == (first.mul, first.width) for b in self.blocks
+            b.mul and (b.mul, b.width) == (first.mul, first.width) for b in self.blocks
         )
         if self.uniform:
             # All components as one batch of equal products: (components, channels) of the input,
@@ -84,13 +84,33 @@ class LinearMap(nn.Module):
 
     @staticmethod
     def _blocks(module: Any, inputs: Any, n_elements: int) -> tuple[list[_Block], Tensor]:
+        """Sort the paths of the map by the representation of their output.
+
+        By Schur's lemma an equivariant linear map joins only equal representations ir, and acts
+        on their channels alone: y[w, m] = Σ_u W[u, w] x[u, m] with one matrix W for all components
+        m. Several inputs of the same ir (paths of e3nn) add up in one output, so that their
+        matrices, one below the other, are one matrix on the joined channels u. e3nn stores the
+        weights of all paths flat, path after path: if the paths of an output follow one another,
+        in the order of their inputs, this slice of the weights *is* that matrix, row by row, and
+        no weight has to be moved. Every other order is refused.
+
+        With the one-hot elements z as second factor, W[u, z, w] holds a matrix for each element;
+        the result for all of them, as Z·W columns, is computed and the atom's own is kept.
+
+        e3nn multiplies a path by ``path_weight``, which for a tensor product counts the Wigner
+        symbol: that of (ir, 0e, ir) is the unit matrix over sqrt(dim), so the factor of a path is
+        path_weight / sqrt(dim), where a linear map (no symbol) has path_weight alone.
+        """
         blocks, factors, first = [], [], 0
         slices = inputs.slices()
         found = iter(module.instructions)
         for number, (mul_out, ir) in enumerate(module.irreps_out):
             own = [ins for ins in module.instructions if ins.i_out == number]
-            if not own or any(next(found) is not ins for ins in own):
-                raise ValueError("outputs without inputs, or weights in another order")
+            if not own:
+                blocks.append(_Block(0, 0, ir.dim, n_elements * mul_out))
+                continue
+            if any(next(found) is not ins for ins in own):
+                raise ValueError("weights in another order")
             places = [ins.i_in if hasattr(ins, "i_in") else ins.i_in1 for ins in own]
             if min(places) < 0 or places != list(range(places[0], places[0] + len(own))):
                 raise ValueError("a bias, or inputs in another order")
@@ -103,12 +123,14 @@ class LinearMap(nn.Module):
                 first += size
         if first != module.weight.numel():
             raise ValueError("weights that enter no output")
+        if not factors:
+            raise ValueError("no weights")
         return blocks, torch.cat(factors)
 
     def _split(self, width: int) -> tuple[list[int], dict[int, int]]:
         """Return widths of the parts of the input, and which part begins where."""
         widths, place, end = [], {}, 0
-        for b in sorted(self.blocks):
+        for b in sorted(b for b in self.blocks if b.mul):
             if b.begin > end:  # inputs that enter no output
                 widths.append(b.begin - end)
             place[b.begin] = len(widths)
@@ -131,6 +153,9 @@ class LinearMap(nn.Module):
         matrices = weight.split([b.mul * b.width for b in self.blocks])
         outputs = []
         for b, matrix in zip(self.blocks, matrices, strict=True):
+            if not b.mul:
+                outputs.append(x.new_zeros(n, b.dim * b.width // (self.n_elements or 1)))
+                continue
             part, matrix = parts[self.place[b.begin]], matrix.view(b.mul, b.width)
             if b.dim == 1:
                 outputs.append(self._own(part @ matrix, onehot))
@@ -216,8 +241,22 @@ class Harmonics(nn.Module):
 def replace_modules(
     model: Any,
     others: Mapping[type, Callable[[Any], nn.Module]] = MappingProxyType({}),
-) -> None:
-    """Replace e3nn's and other modules inside a model; those that raise a ValueError remain."""
+) -> tuple[int, list[str]]:
+    """Replace e3nn's and other modules inside a model, which is changed.
+
+    Parameters
+    ----------
+    model
+        The model.
+    others
+        Further kinds of modules, and what makes the replacement of one; it raises a ValueError
+        for a form that it does not know.
+
+    Returns
+    -------
+    tuple
+        How many were replaced, and a line for each that was not: its name and the reason.
+    """
     from e3nn import o3
 
     kinds: dict[type, Callable[[Any], nn.Module]] = {
@@ -226,10 +265,14 @@ def replace_modules(
         o3.SphericalHarmonics: Harmonics,
         **others,
     }
-    for parent in list(model.modules()):
+    replaced, kept = 0, []
+    for path, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
-            if type(child) in kinds:
-                try:
-                    setattr(parent, name, kinds[type(child)](child))
-                except ValueError:
-                    continue
+            if type(child) not in kinds:
+                continue
+            try:
+                setattr(parent, name, kinds[type(child)](child))
+                replaced += 1
+            except ValueError as reason:
+                kept.append(f"{path}.{name} ({reason})")
+    return replaced, kept

@@ -51,7 +51,23 @@ class MonomialContraction(nn.Module):
     def _monomials(self) -> tuple[Tensor, Tensor]:
         """Return what selects the factors of each monomial, and its coefficients.
 
-        With a constant 1 behind the components, every monomial has as many factors.
+        The polynomial of one channel, with power ν up to the correlation V and paths k, is
+        B_c = Σ_ν Σ_k W_νk Σ_{i1…iν} U^ν_{c,i1…iν,k} x_i1 … x_iν. A product of numbers does not
+        depend on their order, so all entries of U whose places are a permutation of one another
+        multiply the same monomial: with the sorted places as key, their sum is its coefficient
+        in column (c, νk). What remains is B_c = Σ_νk W_νk (Σ_m M_m T_{m,(c,νk)}), with M_m the
+        monomials that have a coefficient at all.
+
+        All M_m come from V matrix products: with x_S = 1 appended behind the S components, a
+        monomial of lower power is filled up with ones to V factors, and the factor f of all
+        monomials is x @ F_f with one 1 in each column of F_f. (A product with a matrix of zeros
+        and ones is used because its derivatives are again such products, and vmap keeps it fast.)
+
+        Returns
+        -------
+        tuple
+            F, shape (V, S + 1, monomials), and T, shape (monomials, components times paths), with
+            the paths in the order of the weights: from the highest power to the lowest.
         """
         order = range(self.correlation, 0, -1)  # that of weights_max, weights.0, …
         size = self.U_tensors(1).shape[-2]
@@ -106,11 +122,23 @@ class MonomialContraction(nn.Module):
         return (paths * own.unsqueeze(2)).sum(-1).flatten(1)
 
 
-def with_monomials(model: Any) -> Any:
-    """Replace the contractions of a MACE module, which is changed, and return it."""
-    for product in model.products:
-        blocks = product.symmetric_contractions.contractions
-        for number, block in enumerate(blocks):
-            if not isinstance(block, MonomialContraction):
-                blocks[number] = MonomialContraction(block)
-    return model
+def with_monomials(model: Any) -> tuple[int, list[str]]:
+    """Replace the contractions of a MACE module, which is changed.
+
+    Returns
+    -------
+    tuple
+        How many were replaced, and a line for each that was not.
+    """
+    from mace.modules.symmetric_contraction import Contraction
+
+    replaced, kept = 0, []
+    for number, product in enumerate(model.products):
+        blocks = getattr(product.symmetric_contractions, "contractions", [])
+        for place, block in enumerate(blocks):
+            if type(block) is Contraction:
+                blocks[place] = MonomialContraction(block)
+                replaced += 1
+            elif not isinstance(block, MonomialContraction):
+                kept.append(f"products.{number} (a {type(block).__name__})")
+    return replaced, kept

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from onfly.potentials.e3nn_convolution import Convolution, Radial
-from onfly.potentials.e3nn_maps import replace_modules
+from onfly.potentials.fast import report_replacements
+from onfly.potentials.fast.e3nn_convolution import Convolution, Radial
+from onfly.potentials.fast.e3nn_maps import replace_modules
 
 __all__ = ["NeighborConvolution", "with_fast_modules"]
 
@@ -29,8 +30,11 @@ class NeighborConvolution(nn.Module):
     def __init__(self, module: Any) -> None:
         super().__init__()
         from e3nn.nn import FullyConnectedNet
+        from sevenn.nn.convolution import IrrepsConvolution
 
-        if type(module.weight_nn) is not FullyConnectedNet or module.is_parallel:
+        if type(module) is not IrrepsConvolution or type(module.weight_nn) is not FullyConnectedNet:
+            raise ValueError(f"a {type(module).__name__}")
+        if module.is_parallel:
             raise ValueError("a convolution of an unknown form")
         self.convolution = Convolution(module.convolution)
         self.weight_nn = Radial(module.weight_nn, self.convolution)
@@ -51,18 +55,32 @@ class NeighborConvolution(nn.Module):
         return data
 
 
-def with_fast_modules(model: Any) -> Any:
-    """Replace what can be in a SevenNet model, which is changed, and return it.
+def with_fast_modules(name: str, model: Any) -> bool:
+    """Replace all that can be in a SevenNet model, which is changed, and log it.
 
-    Raises
-    ------
-    ValueError
-        If its convolutions have an unknown form.
+    Parameters
+    ----------
+    name
+        Name of the model, for the log.
+    model
+        A `sevenn.nn.sequential.AtomGraphSequential`.
+
+    Returns
+    -------
+    bool
+        Whether its convolutions take the neighbours as a table (see `Neighbors`).
     """
     from sevenn.nn.convolution import IrrepsConvolution
 
-    for name, module in list(model.named_children()):
-        if type(module) is IrrepsConvolution:
-            setattr(model, name, NeighborConvolution(module))
-    replace_modules(model)
-    return model
+    found = {k: m for k, m in model.named_children() if isinstance(m, IrrepsConvolution)}
+    kept = []
+    convolutions = {}
+    try:
+        convolutions = {key: NeighborConvolution(module) for key, module in found.items()}
+    except ValueError as reason:
+        kept.append(f"convolutions ({reason})")
+    for key, module in convolutions.items():
+        setattr(model, key, module)
+    count, reasons = replace_modules(model)
+    report_replacements(name, len(convolutions) + count, kept + reasons)
+    return not kept

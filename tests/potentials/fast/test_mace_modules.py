@@ -7,8 +7,8 @@ from derivative_checks import N, assert_equal, derivatives, rows
 pytest.importorskip("mace", exc_type=ImportError)
 
 
+from onfly.potentials.fast.mace_modules import PolynomialEnvelope, Reshape
 from onfly.potentials.mace_loading import import_mace
-from onfly.potentials.mace_modules import PolynomialEnvelope, Reshape
 
 
 def test_cutoff():

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from onfly.potentials.edges import EdgeBatch
+from onfly.potentials.fast.rows import select_rows
 from onfly.potentials.precision import default_dtype
-from onfly.potentials.rows import select_rows
 
 __all__ = ["Convolution", "Neighbors", "Radial", "in_slots", "neighbor_table"]
 
