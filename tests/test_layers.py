@@ -11,7 +11,7 @@ import onfly
 
 ROOT = Path(onfly.__file__).parent
 LAYERS = [
-    {"units", "seeds", "settings", "structures"},
+    {"units", "seeds", "settings", "structures", "spec"},
     {"potentials"},
     {"bayes", "proof"},
     {"schemas"},
