@@ -42,7 +42,11 @@ logger = logging.getLogger(__name__)
 
 
 def likelihood_scales(doc: PosteriorDoc | FineTunedModelDoc) -> LikelihoodScales:
-    """Return σ_E and the base of σ_F of a run or model."""
+    """Return σ_E and the base of σ_F of a run or model.
+
+    A run that goes on from a model keeps the σ_E that the model's calibration refers to, whatever
+    its own threshold is.
+    """
     return LikelihoodScales.for_threshold(doc.threshold_ev, doc.energy_std)
 
 
@@ -142,6 +146,30 @@ class OpenRun:
         """Read the labels of all entries of the ledger that have one, in its order."""
         entries = (ledger or self.ledger()).entries
         return [self.session.labels.get(e.label) for e in entries if e.label is not None]
+
+    def labels_in_context(self) -> list[LabelDoc]:
+        """Read the labels with what the ledger knows of them: reason, step, predictions."""
+        found = []
+        for entry in self.ledger().entries:
+            if entry.label is None:
+                continue
+            label = self.session.labels.get(entry.label)
+            foundation = entry.foundation_error
+            context = {
+                "run_id": self.doc.run_id,
+                "index": entry.index,
+                "reason": entry.reason,
+                "trajectory": entry.trajectory,
+                "md_step": entry.step,
+                "predicted_energy": entry.mean,
+                "predicted_std": entry.std,
+                "probability": entry.probability,
+                "force_rmse": entry.force_rmse,
+                "foundation_energy": None if foundation is None else label.energy + foundation,
+                "foundation_force_rmse": entry.foundation_force_rmse,
+            }
+            found.append(label.model_copy(update=context))
+        return found
 
     def predictor(self, member: int | None = None, monitor_interval: int = 1) -> Predictor:
         """Load the ensemble; with a member, that one is the force field (see `MemberPredictor`)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from typer.testing import CliRunner
 
 from onfly.artifacts import ArtifactStore
-from onfly.calculators import build_calculator
+from onfly.calculators import UntrustedFileError
+from onfly.calculators import build_calculator as build
 from onfly.cli import models
 from onfly.library import ModelLibrary
-from onfly.library.mace_export import export_mace
+from onfly.library.mace_export import export_mace as export
 from onfly.potentials.mace_loading import UNSAFE_SWITCH, scatter_sum
 from onfly.schemas import ArtifactRef
 from onfly.settings import get_settings
@@ -28,6 +30,10 @@ from onfly.testing.models import random_mace, toy_model, water
 pytest.importorskip("mace", exc_type=ImportError)
 
 OFFSET = 1234.5  # foundation minus labels, eV
+
+# the foundation models of these tests are pickled, and ours
+build_calculator = partial(build, trust_pickle=True)
+export_mace = partial(export, trust_pickle=True)
 
 # what a user does, in a process that cannot import this package
 EVALUATE = """
@@ -178,6 +184,57 @@ def test_molecules_and_all_elements_of_the_foundation(root, foundation, tmp_path
         np.testing.assert_allclose(energies, expected, rtol=1e-6)
 
 
+def test_energies_per_atom_agree_in_all_cells(root, foundation, tmp_path, monkeypatch):
+    """Of the files for mace and LAMMPS, and of the library's calculator on the same model."""
+    from mace.calculators import MACECalculator
+
+    plain = AseAtomsAdaptor.get_structure(bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    doc = fine_tuned(root, foundation, structure=plain)
+    store = ArtifactStore(root)
+    (path,) = export_mace(doc, store, tmp_path, members=[1], dtype=torch.float64)
+    (lammps,) = export_mace(
+        doc, store, tmp_path, file_format="lammps", members=[1], dtype=torch.float64
+    )
+    monkeypatch.setenv(UNSAFE_SWITCH, "1")
+    mace, ours = MACECalculator(model_paths=str(path)), member_calculator(doc, root, 1)
+    script = torch.jit.load(lammps)
+    energies = []
+    for structure in (plain, plain * (2, 1, 1), plain.get_primitive_structure()):
+        atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+        for calculator in (mace, ours):
+            atoms.calc = calculator
+            energies.append(atoms.get_potential_energy() / len(atoms))
+        batch = mace._atoms_to_batch(atoms).to_dict()
+        total = script(batch, torch.ones(len(atoms), dtype=torch.float64), False)
+        energies.append(total["total_energy_local"].item() / len(atoms))
+    assert np.ptp(energies) < 1e-3, energies
+    assert energies[0] < -100
+
+
+def test_aligned_offsets_go_to_the_elements(root, foundation, tmp_path):
+    offsets = {"Na": 100.0, "Cl": 200.0}  # of 1234.5, 34.5 are left for the eight atoms
+    doc = fine_tuned(root, foundation, element_offsets=offsets)
+    (path,) = export_mace(doc, ArtifactStore(root), tmp_path, members=[0], dtype=torch.float64)
+    model = torch.load(path, weights_only=False)
+    energies = dict(
+        zip(
+            model.atomic_numbers.tolist(),
+            model.atomic_energies_fn.atomic_energies.flatten().tolist(),
+            strict=True,
+        )
+    )
+    assert energies == pytest.approx({11: -2 - 100 - 34.5 / 8, 17: -3 - 200 - 34.5 / 8})
+
+
+def test_a_pickled_foundation_model_needs_the_users_word(root, foundation, tmp_path):
+    doc = fine_tuned(root, foundation)
+    with pytest.raises(UntrustedFileError, match="trust_pickle=True"):
+        export(doc, ArtifactStore(root), tmp_path)
+    with pytest.raises(UntrustedFileError, match="onfly models convert"):
+        build(doc, ArtifactStore(root))
+    assert not list(tmp_path.glob("member-*"))
+
+
 def test_only_the_fine_tuned_head_is_shifted(tmp_path, foundation):
     from onfly.potentials.mace_export import load_template, with_parameters
 
@@ -228,7 +285,9 @@ def test_the_command(root, foundation, tmp_path):
         assert result.exit_code == code, result.output
         return result
 
-    to = ("--to", tmp_path / "out", "--no-labels")
+    to = ("--to", tmp_path / "out", "--no-labels", "--trust-pickle")
+    refused = invoke("m1", "--to", tmp_path / "out", "--format", "mace", code=1)
+    assert "a pickled file" in refused.stderr
     result = invoke("m1", *to, "--format", "mace")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         f"member-{i}.model" for i in range(3)

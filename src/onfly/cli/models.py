@@ -202,6 +202,10 @@ def export(
     foundation: Annotated[
         str | None, typer.Option(help="mace, lammps: where the foundation model is here.")
     ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option("--trust-pickle", help="mace, lammps: the foundation model may run code."),
+    ] = False,
 ) -> None:
     """Write a model as a folder that load_calculator(path=FOLDER) reads, or as MACE files."""
     from onfly.artifacts import ArtifactError
@@ -218,7 +222,7 @@ def export(
             target = export_model(doc, library.artifact_store, folder)
             typer.echo(str(target / "model.json"))
         else:
-            _export_mace(library, doc, folder, file_format, member, dtype, foundation)
+            _export_mace(library, doc, folder, file_format, member, dtype, foundation, trust_pickle)
     except (ArtifactError, ImportError, OSError, ValueError) as error:
         raise fail(error) from None
     if labels:
@@ -233,6 +237,7 @@ def _export_mace(
     members: list[int] | None,
     dtype: Precision | None,
     foundation: str | None,
+    trust_pickle: bool,
 ) -> None:
     import torch
 
@@ -246,6 +251,7 @@ def _export_mace(
         members=members or None,
         dtype=None if dtype is None else getattr(torch, dtype.value),
         foundation_model=foundation,
+        trust_pickle=trust_pickle,
     )
     for path in paths:
         typer.echo(str(path))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from jobflow import Flow, Job, Maker
 from pymatgen.core import Molecule, Structure
 
-from onfly.dynamics.stages import MDStage
 from onfly.jobs.production import ProductionRunMaker
 from onfly.jobs.production_start import ModelSource
 from onfly.jobs.resident import ResidentMaker
-from onfly.jobs.segment import SegmentMaker
+from onfly.jobs.rounds import RoundMaker
 from onfly.jobs.update import UpdateMaker
+from onfly.spec import MDStage
 
 __all__ = ["ProductionMaker"]
 
@@ -186,6 +186,7 @@ class ProductionMaker(Maker):
             min_distance=self.min_distance,
             traj_interval=self.traj_interval,
             checkpoint_interval=self.checkpoint_interval,
+            audit_interval=self.audit_interval,
             allow_mismatch=self.allow_mismatch,
             max_failures=self.max_failures,
         )
@@ -194,31 +195,20 @@ class ProductionMaker(Maker):
             return [job], job.output
         start = maker.start(structure, production_id, reference)
         start.name = f"{self.name} start {index}"
-        segment = self._segment_maker(maker)
-        loop = (
-            ResidentMaker(segment_maker=segment).make(start.output, structure)
-            if self.mode == "resident"
-            else replace(segment, name=f"{self.name} segment").make(start.output)
-        )
+        if self.label_maker is None:
+            raise ValueError("on_uncertain='label' needs a label_maker")
+        if self.mode == "resident":
+            loop = ResidentMaker(label_maker=self.label_maker).make(start.output, [])
+        else:
+            rounds = RoundMaker(
+                name=f"{self.name} round",
+                label_maker=self.label_maker,
+                update_maker=UpdateMaker(n_workers=self.n_workers),
+            )
+            loop = rounds.make(start.output)
         collect = maker.collect(loop.output, structure)
         collect.name = f"{self.name} {index}"
         return [start, loop, collect], collect.output
-
-    def _segment_maker(self, maker: ProductionRunMaker) -> SegmentMaker:
-        assert self.label_maker is not None
-        return SegmentMaker(
-            stages=maker.stages,
-            time_step=self.time_step,
-            max_probability=self.max_probability,
-            audit_interval=self.audit_interval,
-            warmup_labels=0,
-            max_temperature=self.max_temperature,
-            min_distance=self.min_distance,
-            traj_interval=self.traj_interval,
-            checkpoint_interval=self.checkpoint_interval,
-            label_maker=self.label_maker,
-            update_maker=UpdateMaker(n_workers=self.n_workers),
-        )
 
     def _check(self) -> None:
         if not self.stages:

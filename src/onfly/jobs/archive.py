@@ -36,17 +36,15 @@ class ArchiveLabelsMaker(Maker):
     def jobs(self, session: Session, state: RunState) -> list[Job]:
         """Return one job for each part of the labels that fits into a document."""
         limit = 1e6 * (self.max_mb or session.settings.MAX_DOC_MB / 2)
-        run = session.open(state.posterior)
-        entries = run.ledger().entries
-        sizes = {e.label: len(session.labels.get(e.label).model_dump_json()) for e in entries if e.label}
-        bounds, filled = [0], 0.0
-        for index, entry in enumerate(entries):
-            size = sizes.get(entry.label, 0)
+        bounds, filled, end = [0], 0, 0
+        for label in session.open(state.posterior).labels_in_context():
+            size = len(label.model_dump_json())
             if filled and filled + size > limit:
-                bounds.append(index)
-                filled = 0.0
+                bounds.append(label.index or 0)
+                filled = 0
             filled += size
-        ends = [*bounds[1:], len(entries)]
+            end = (label.index or 0) + 1
+        ends = [*bounds[1:], end]
         return [
             self.make(state.run_id, state.posterior.campaign, first, last)
             for first, last in zip(bounds, ends, strict=True)
@@ -58,12 +56,7 @@ class ArchiveLabelsMaker(Maker):
         """Return the labels of the ledger's entries ``first`` to ``last - 1``."""
         session = Session()
         run = session.open(session.workspace(run_id).read_state().posterior)
-        entries = run.ledger().entries[first:last]
-        labels = [session.labels.get(e.label) for e in entries if e.label is not None]
-        return LabelBatchDoc(
-            run_id=run_id,
-            campaign=campaign,
-            first=first,
-            labels=labels,
-            entries=[e.model_dump(mode="json") for e in entries],
-        )
+        labels = [
+            label for label in run.labels_in_context() if first <= (label.index or 0) < last
+        ]
+        return LabelBatchDoc(run_id=run_id, campaign=campaign, first=first, labels=labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,17 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.dynamics.criteria import Warmup
-from onfly.dynamics.guards import Guards
-from onfly.dynamics.stages import MDStage, default_time_step
 from onfly.dynamics.state import MDState
-from onfly.dynamics.stopping import StoppingRule
 from onfly.jobs.base import otf_job
-from onfly.jobs.context import evolve, open_run, to_structure
 from onfly.jobs.production_start import ModelSource, start_production
 from onfly.jobs.publish import PublishMaker
-from onfly.jobs.segment_step import SegmentOptions, run_segment
-from onfly.schemas import RunDoc, from_any_structure
+from onfly.jobs.routing import route_like_current
+from onfly.rounds.explore import ExploreOptions, explore
+from onfly.schemas import RequestDoc, RunState, from_any_structure, to_structure
 from onfly.schemas.production import Excursion, ProductionDoc
-from onfly.settings import get_settings
+from onfly.seeds import derive_seed
+from onfly.session import Session
+from onfly.spec import MDStage
 
 __all__ = ["ProductionRunMaker", "find_excursions"]
 
@@ -58,8 +56,8 @@ class ProductionRunMaker(Maker):
         ``"stop"``, ``"warn"`` or ``"label"``.
     member, monitor_interval
         The member that is the force field, or None for the mean.
-    traj_interval, checkpoint_interval
-        See `SegmentMaker`.
+    traj_interval, checkpoint_interval, audit_interval
+        See `onfly.flows.ProductionMaker`.
     """
 
     name: str = "production"
@@ -78,44 +76,62 @@ class ProductionRunMaker(Maker):
     min_distance: float = 0.5
     traj_interval: int = 10
     checkpoint_interval: int = 1000
+    audit_interval: int = 0
     allow_mismatch: bool = False
     max_failures: int = 3
 
     @property
-    def options(self) -> SegmentOptions:
-        """How the MD runs when nothing is labelled."""
-        return SegmentOptions(
-            stages=self.stages,
-            time_step=self.time_step,
-            max_probability=self.max_probability,
-            audit_interval=0,
-            warmup=Warmup(0, 1),
-            stopping=StoppingRule(),
-            guards=Guards(max_temperature=self.max_temperature, min_distance=self.min_distance),
-            traj_interval=self.traj_interval,
-            checkpoint_interval=self.checkpoint_interval,
+    def options(self) -> ExploreOptions:
+        """How the MD differs from that of the loop."""
+        return ExploreOptions(
             watch_only=self.on_uncertain == "warn",
             member=self.member,
             monitor_interval=self.monitor_interval,
         )
 
-    def begin(self, structure: Structure | Molecule | None, production_id: str) -> RunDoc:
+    def begin(
+        self, session: Session, structure: Structure | Molecule | None, production_id: str
+    ) -> RunState:
         """Return the state at step 0; see `start_production`."""
         return start_production(
+            session,
             ModelSource(**self.source),
             structure,
             production_id=production_id,
             index=self.index,
-            seed=self.seed,
-            stages=self.stages,
-            threshold=self.threshold,
             member=self.member,
             allow_mismatch=self.allow_mismatch,
             with_labels=self.on_uncertain == "label",
-            max_failures=self.max_failures,
+            threshold=self.threshold,
+            settings=self.settings,
         )
 
-    @otf_job(output_schema=ProductionDoc)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that replace those of the model's run, as flat keys."""
+        return {
+            "stages": [stage.model_dump(mode="json") for stage in self.stages],
+            "walkers": 1,
+            "time_step": self.time_step,
+            "traj_interval": self.traj_interval,
+            "checkpoint_interval": self.checkpoint_interval,
+            "audit_interval": self.audit_interval,
+            "warmup_labels": 0,
+            "round_length": None,
+            "max_failures": self.max_failures,
+            "guards": {
+                "max_temperature": self.max_temperature, "min_distance": self.min_distance
+            },
+            "proof": {"attempts": 0},
+            "quiet_steps": None,
+            "max_labels": None,
+            "seed_from": [],
+            "max_probability": self.max_probability,
+            # not the streams of the run that made the model, nor those of another production run
+            "seed": derive_seed("production", self.seed, self.index),
+        }
+
+    @otf_job(role="gpu", output_schema=ProductionDoc)
     def make(
         self,
         structure: Structure | Molecule | None,
@@ -134,130 +150,137 @@ class ProductionRunMaker(Maker):
             Of the model, if a job before this one publishes it.
         """
         self._take_model(model_id)
-        workspace = RunWorkspace(get_settings().ARTIFACT_DIR, production_id)
+        session = Session()
+        workspace = session.workspace(production_id)
         with workspace.lock():
             path = workspace.folder / "production.json"
             if path.is_file():
                 return Response(output=ProductionDoc.model_validate_json(path.read_text()))
-            run = run_segment(self.begin(structure, production_id), self.options)
-            return Response(output=self.describe(run))
+            if workspace.exists():
+                state = workspace.read_state()
+            else:
+                state = self.begin(session, structure, production_id)
+            while True:
+                workspace.write_state(state)
+                (trajectory,) = state.trajectories
+                if trajectory.done or trajectory.requests or trajectory.n_explosions:
+                    return Response(output=self.describe(session, state))
+                trajectory = explore(session, state.posterior, trajectory, self.options)
+                state = state.with_trajectories([trajectory]).evolve()
 
-    @otf_job
+    @otf_job(role="gpu")
     def start(
         self,
         structure: Structure | Molecule | None,
         production_id: str,
         model_id: str | None = None,
-    ) -> RunDoc:
+    ) -> RunState:
         """Return the state from which the on-the-fly loop goes on, with the model's labels."""
         self._take_model(model_id)
-        workspace = RunWorkspace(get_settings().ARTIFACT_DIR, production_id)
+        session = Session()
+        workspace = session.workspace(production_id)
         if workspace.exists():
-            return workspace.read_run()
-        run = self.begin(structure, production_id)
-        workspace.write_run(run)
-        return run
+            return workspace.read_state()
+        state = self.begin(session, structure, production_id)
+        workspace.write_state(state)
+        return state
 
     @otf_job(output_schema=ProductionDoc)
-    def collect(self, run: RunDoc, structure: Structure | Molecule | None) -> Response:
+    def collect(self, state: RunState, structure: Structure | Molecule | None) -> Response:
         """Return the document of a run with labels, and publish its ensemble if it learned any."""
-        doc = self.describe(run)
+        session = Session()
+        doc = self.describe(session, state)
         if doc.n_labels_added == 0:
-            done = evolve(run, phase="done", model_id=doc.model_id)
-            open_run(run).workspace.write_run(done)
+            done = state.evolve(phase="done", model_id=doc.model_id)
+            session.workspace(state.run_id).write_state(done)
             return Response(output=doc)
-        publish = PublishMaker().make(
-            run,
-            structure if structure is not None else doc.final_structure,
-            self.stages,
-            self.time_step,
-            StoppingRule(),
-        )
+        start = structure if structure is not None else doc.final_structure
+        publish = PublishMaker().make(state, start)
+        route_like_current([publish])
         return Response(output=doc, addition=publish)
 
     def _take_model(self, model_id: str | None) -> None:
         if model_id is not None:
             self.source = {"model_id": model_id}
 
-    def describe(self, run: RunDoc) -> ProductionDoc:
+    def describe(self, session: Session, state: RunState) -> ProductionDoc:
         """Read what the run left in its folder, and write its document there."""
-        context = open_run(run)
-        workspace, root = context.workspace, context.workspace.store.root
-        assert run.md_state is not None
-        state = MDState.from_arrays(workspace.load_md_state(run.md_state))
-        final = to_structure(state.to_atoms())
+        posterior, (trajectory,) = state.posterior, state.trajectories
+        run = session.open(posterior)
+        workspace, root = run.workspace, run.workspace.store.root
+        folder = workspace.trajectory(trajectory.index)
+        last = MDState.from_arrays(workspace.load_md_state(trajectory.md_state))
+        final = to_structure(last.to_atoms())
         n_watched, excursions, n_uncertain = find_excursions(
-            workspace.thermo_files(), self.max_probability
+            folder.thermo_files(), self.max_probability
         )
-        stopped, reason = self._ending(run)
-        origin = run.settings["production"]
-        if run.pending is not None:
-            _write_configuration(workspace, run)
+        stopped, reason = self._ending(state)
+        source = posterior.production
+        if source is None:
+            raise ValueError(f"run {state.run_id} is no production run")
+        request = next((r for r in trajectory.requests if r.is_call), None)
+        if request is not None:
+            _write_configuration(workspace, request)
         doc = from_any_structure(
             ProductionDoc,
             final,
-            production_id=run.run_id,
+            production_id=state.run_id,
             index=self.index,
-            model_id=origin["model_id"],
-            source_run_id=origin["source_run_id"],
+            model_id=source.model_id,
+            source_run_id=source.source_run_id,
             state="stopped" if stopped else "finished",
             stop_reason=reason,
             predictor="mean" if self.member is None else "member",
             member=self.member,
             monitor_interval=1 if self.member is None else self.monitor_interval,
             on_uncertain=self.on_uncertain,
-            threshold_ev=run.threshold_ev,
+            threshold_ev=posterior.threshold_ev,
             max_probability=self.max_probability,
             seed=self.seed,
-            stages=[asdict(stage) for stage in self.stages],
+            stages=[stage.model_dump(mode="json") for stage in self.stages],
             n_equilibration_steps=self.n_equilibration_steps,
-            n_steps=run.md_step,
-            simulated_time_fs=self._time_fs(run.md_step, context.elements),
+            n_steps=trajectory.md_step,
+            simulated_time_fs=trajectory.time_fs,
             folder=str(workspace.folder.relative_to(root)),
-            trajectory_files=[str(p.relative_to(root)) for p in workspace.trajectory_files()],
-            thermo_files=[str(p.relative_to(root)) for p in workspace.thermo_files()],
-            stopped_at=None if run.pending is None else run.pending.structure,
+            trajectory_files=[str(p.relative_to(root)) for p in folder.trajectory_files()],
+            thermo_files=[str(p.relative_to(root)) for p in folder.thermo_files()],
+            stopped_at=None if request is None else request.structure,
             final_structure=final,
             n_watched=n_watched,
             n_uncertain=n_uncertain,
             n_excursions=len(excursions),
             excursions=excursions[:MAX_EXCURSIONS],
-            n_labels_added=run.n_labels - origin["n_model_labels"],
-            cpu_seconds=run.cpu_seconds,
+            n_labels_added=posterior.n_labels - source.n_model_labels,
+            cpu_seconds=state.cpu_seconds,
         )
         atomic_write(workspace.folder / "production.json", doc.model_dump_json(indent=1).encode())
         if n_uncertain:
             logger.warning(
                 "production run %s: %d of %d steps are beyond the probability of %g",
-                run.run_id, n_uncertain, n_watched, self.max_probability,
+                state.run_id, n_uncertain, n_watched, self.max_probability,
             )  # fmt: skip
         return doc
 
-    def _ending(self, run: RunDoc) -> tuple[bool, str]:
-        pending = run.pending
-        if pending is None:
-            reason = run.stop_reason or "unknown"
-            return run.md_step < run.n_steps_total, reason
-        if pending.reason == "guard":
-            return True, f"step {pending.md_step}: {pending.detail}"
+    def _ending(self, state: RunState) -> tuple[bool, str]:
+        (trajectory,) = state.trajectories
+        request = next((r for r in trajectory.requests if r.is_call), None)
+        if request is None:
+            if trajectory.done:
+                return False, state.posterior.stop_reason or "all stages are done"
+            reason = state.failures[-1] if state.failures else "unknown"
+            return True, state.posterior.stop_reason or reason
+        if request.reason == "guard":
+            return True, f"step {request.md_step}: {request.detail}"
+        threshold = state.posterior.threshold_ev or 0.0
         return True, (
-            f"step {pending.md_step}: P(error > {1000 * run.threshold_ev:.3g} meV) = "
-            f"{pending.probability:.3f} is above {self.max_probability:g}"
+            f"step {request.md_step}: P(error > {1000 * threshold:.3g} meV) = "
+            f"{request.probability:.3f} is above {self.max_probability:g}"
         )
 
-    def _time_fs(self, n_steps: int, elements: tuple[str, ...]) -> float:
-        total = 0.0
-        for stage in self.stages:
-            taken = min(n_steps, stage.n_steps)
-            total += taken * (stage.time_step or self.time_step or default_time_step(elements))
-            n_steps -= taken
-        return total
 
-
-def _write_configuration(workspace: RunWorkspace, run: RunDoc) -> None:
+def _write_configuration(workspace: RunWorkspace, request: RequestDoc) -> None:
     """Write the configuration at which the run stopped where a viewer can read it."""
-    assert run.pending is not None
-    asked = MDState.from_arrays(workspace.load_md_state(run.pending.structure))
+    asked = MDState.from_arrays(workspace.load_md_state(request.structure))
     ase.io.write(workspace.folder / "stopped_at.extxyz", asked.to_atoms(), format="extxyz")
 
 

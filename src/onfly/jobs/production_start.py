@@ -11,18 +11,29 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Molecule, Structure
 
-from onfly.artifacts import ArtifactStore, RunWorkspace
+from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_files
 from onfly.calculators import find_model
-from onfly.dynamics.stages import MDStage, total_steps
 from onfly.dynamics.state import MDState, draw_momenta
-from onfly.jobs.context import evolve, likelihood_scales, open_run, to_atoms
+from onfly.labels.errors import LabelError
 from onfly.library import ModelLibrary, check_fit
 from onfly.library.export import read_labels
-from onfly.schemas import FineTunedModelDoc, LabelDoc, RunDoc, from_any_structure
-from onfly.seeds import derive_seed
+from onfly.proof import Ledger, LedgerEntry
+from onfly.schemas import (
+    FineTunedModelDoc,
+    LabelDoc,
+    PosteriorDoc,
+    RunState,
+    TrajectoryDoc,
+    from_any_structure,
+    to_atoms,
+)
+from onfly.schemas.posterior import ProductionSource
+from onfly.session import Session, likelihood_scales
 from onfly.settings import get_settings
+from onfly.spec import MDStage, RunSpec
+from onfly.spec.stages import temperatures_of, total_steps
 
 __all__ = ["ModelSource", "start_production"]
 
@@ -51,7 +62,7 @@ class ModelSource:
         if sum(value is not None for value in (self.model_id, self.run_id, self.path)) != 1:
             raise ValueError("a production run needs one of model_id, run_id and path")
 
-    def load(self) -> tuple[FineTunedModelDoc | RunDoc, ArtifactStore]:
+    def load(self) -> tuple[FineTunedModelDoc | PosteriorDoc, ArtifactStore]:
         """Return the model's document and the store that has its weights."""
         settings = get_settings()
         if self.model_id is not None:
@@ -60,43 +71,73 @@ class ModelSource:
         path = Path(self.path) if self.path else settings.ARTIFACT_DIR / "runs" / str(self.run_id)
         return find_model(path, settings.ARTIFACT_DIR)
 
-    def labels(self, run_id: str, n_labels: int) -> list[LabelDoc]:
-        """Return the labels the model was trained on, from its run's folder or the library.
+    def labels(
+        self, session: Session, model: FineTunedModelDoc | PosteriorDoc
+    ) -> list[tuple[str, LabelDoc]]:
+        """Return keys and labels that the model was trained on, from the label store or the library.
 
         Raises
         ------
         FileNotFoundError
             If they are in neither.
         """
-        settings = get_settings()
-        labels = RunWorkspace(settings.ARTIFACT_DIR, run_id).labels()
-        if len(labels) < n_labels:
-            library = ModelLibrary.from_settings(settings, refresh=False)
-            labels = read_labels(library.labels_store, {"run_id": run_id})  # type: ignore[arg-type]
-        if len(labels) < n_labels:
+        workspace = session.workspace(model.run_id)
+        found: list[tuple[str, LabelDoc]] = []
+        try:
+            run = session.open(workspace.read_state().posterior)
+            keys = [e.label for e in run.ledger().entries if e.label is not None]
+            found = [(key, session.labels.get(key)) for key in keys]
+        except (FileNotFoundError, ArtifactError, LabelError) as error:
+            logger.info("labels of run %s are taken from the library: %s", model.run_id, error)
+        if len(found) < model.n_labels:
+            library = ModelLibrary.from_settings(session.settings, refresh=False)
+            labels = read_labels(library.labels_store, {"run_id": model.run_id})
+            found = [(session.labels.put(label), label) for label in labels]
+        if len(found) < model.n_labels:
             raise FileNotFoundError(
-                f"only {len(labels)} of the {n_labels} labels of run {run_id} are in "
-                f"{settings.ARTIFACT_DIR} and the library: without them the ensemble cannot be "
-                "updated. Use on_uncertain='stop' or 'warn', or copy the run's folder here."
+                f"only {len(found)} of the {model.n_labels} labels of run {model.run_id} are in "
+                f"{session.settings.ARTIFACT_DIR} and the library: without them the ensemble "
+                "cannot be updated. Use on_uncertain='stop' or 'warn', or copy the run's folder "
+                "and the label store here."
             )
-        return labels[:n_labels]
+        return found[: model.n_labels]
 
 
 def start_production(
+    session: Session,
     source: ModelSource,
     structure: Structure | Molecule | None,
     *,
     production_id: str,
     index: int,
-    seed: int,
-    stages: Sequence[MDStage],
-    threshold: float | None,
     member: int | None,
     allow_mismatch: bool,
     with_labels: bool,
-    max_failures: int = 3,
-) -> RunDoc:
+    threshold: float | None,
+    settings: dict[str, Any],
+) -> RunState:
     """Return the state of a production run at step 0; the same arguments give the same state.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    source
+        The model.
+    structure
+        Where it starts; None takes the model's.
+    production_id, index
+        Name of the run, and its number.
+    member
+        The member that is the force field, or None for the mean.
+    allow_mismatch
+        Run also where the model does not fit.
+    with_labels
+        Whether the model goes on learning, so that its labels are needed.
+    threshold
+        eV for the whole cell; None takes the model's.
+    settings
+        Flat keys that replace settings of the model's run.
 
     Raises
     ------
@@ -108,51 +149,78 @@ def start_production(
         structure = getattr(model, "structure", None)
         if structure is None:
             raise ValueError("an unpublished run does not say where to start: give a structure")
-    ratio = _check_fit(model, structure, stages, threshold, allow_mismatch, with_labels)
+    spec = _spec(model, settings, threshold)
+    ratio = _check_fit(
+        model, structure, spec.trajectories.stages, threshold, allow_mismatch, with_labels
+    )
     if model.ensemble is None or model.energy_offset is None:
         raise ValueError(f"run {model.run_id} has no ensemble yet: its first label has not come")
-    settings = get_settings()
-    _bring_weights(model, store, ArtifactStore(settings.ARTIFACT_DIR))
-    run = from_any_structure(
-        RunDoc,
+    _bring_weights(model, store, ArtifactStore(session.settings.ARTIFACT_DIR))
+    posterior = from_any_structure(
+        PosteriorDoc,
         structure,
         run_id=production_id,
         campaign=model.campaign,
-        phase="segment",
-        foundation_model=model.foundation_model,
+        spec=spec,
+        phase="explore",
         labeller=model.labeller,
         threshold_ev=model.threshold_ev if threshold is None else threshold,
-        settings={
-            **model.settings,
-            # the model's calibration knows its std with this σ_E in it
-            "energy_std": likelihood_scales(model).energy_std * ratio,
-            "stages": [stage.as_dict() for stage in stages],
-            "production": {
-                "model_id": model.model_id,
-                "source_run_id": model.run_id,
-                "index": index,
-                "n_model_labels": model.n_labels,
-            },
-        },
-        # not the streams of the run that made the model, nor those of another production run
-        seed=derive_seed("production", seed, index),
-        n_steps_total=total_steps(stages),
-        ensemble=model.ensemble,
-        calibration=model.calibration,
+        # the model's calibration knows its std with this σ_E in it
+        energy_std=likelihood_scales(model).energy_std * ratio,
         energy_offset=model.energy_offset * ratio,
         input_hash=model.input_hash,
-        n_labels=model.n_labels,
-        max_failures=max_failures,
+        ensemble=model.ensemble,
+        calibration=model.calibration,
+        production=ProductionSource(
+            model_id=model.model_id,
+            source_run_id=model.run_id,
+            index=index,
+            n_model_labels=model.n_labels if with_labels else 0,
+        ),
     )
-    workspace = open_run(run, settings).workspace
+    state = RunState(posterior=posterior)
     if with_labels:
-        for label in source.labels(model.run_id, model.n_labels):
-            workspace.append_label(label.model_copy(update={"run_id": production_id}))
-    return _at_rest_or_warm(run, structure, stages, member)
+        state = _with_labels(session, state, source.labels(session, model))
+    return _at_rest_or_warm(session, state, structure, member)
+
+
+def _spec(
+    model: FineTunedModelDoc | PosteriorDoc, settings: dict[str, Any], threshold: float | None
+) -> RunSpec:
+    """Return the settings of the model's run, with those of the production run in them."""
+    flat: dict[str, Any]
+    if isinstance(model, PosteriorDoc):
+        flat = model.spec.to_flat(defaults=True)
+    elif model.spec is not None:
+        flat = RunSpec.model_validate(model.spec).to_flat(defaults=True)
+    else:  # a model of version 0.1
+        flat = {"foundation_model": model.foundation_model}
+    flat = {k: v for k, v in flat.items() if k not in ("tolerance", "threshold")}
+    flat.pop("threshold_per_atom", None)
+    return RunSpec.from_flat(
+        {**flat, **settings, "threshold": model.threshold_ev if threshold is None else threshold}
+    )
+
+
+def _with_labels(
+    session: Session, state: RunState, labels: Sequence[tuple[str, LabelDoc]]
+) -> RunState:
+    """Let the ledger begin with the model's labels, which its ensemble has learned."""
+    ledger = Ledger()
+    for key, _ in labels:
+        ledger = ledger.append(
+            LedgerEntry(index=ledger.n_labels, trajectory=0, step=0, reason="seed", label=key)
+        )
+    assert state.posterior.ensemble is not None
+    ledger = ledger.learned(state.posterior.ensemble.generation, ledger.n_labels)
+    workspace = session.workspace(state.run_id)
+    return state.evolve(
+        n_records=workspace.write_ledger(ledger), n_labels=len(labels), n_seeds=len(labels)
+    )
 
 
 def _check_fit(
-    model: FineTunedModelDoc | RunDoc,
+    model: FineTunedModelDoc | PosteriorDoc,
     structure: Structure | Molecule,
     stages: Sequence[MDStage],
     threshold: float | None,
@@ -161,7 +229,7 @@ def _check_fit(
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
     if isinstance(model, FineTunedModelDoc):
-        temperatures = [t for s in stages if s.temperature is not None for t in s._temperatures]
+        temperatures = [t for stage in stages for t in temperatures_of(stage)]
         check_fit(
             model,
             allow_mismatch=allow_mismatch,
@@ -185,7 +253,7 @@ def _check_fit(
 
 
 def _bring_weights(
-    model: FineTunedModelDoc | RunDoc, store: ArtifactStore, ours: ArtifactStore
+    model: FineTunedModelDoc | PosteriorDoc, store: ArtifactStore, ours: ArtifactStore
 ) -> None:
     assert model.ensemble is not None
     for ref in ensemble_files(model.ensemble):
@@ -194,18 +262,20 @@ def _bring_weights(
 
 
 def _at_rest_or_warm(
-    run: RunDoc, structure: Structure | Molecule, stages: Sequence[MDStage], member: int | None
-) -> RunDoc:
+    session: Session, state: RunState, structure: Structure | Molecule, member: int | None
+) -> RunState:
     """Evaluate the initial structure, and give it velocities unless it must start at rest."""
-    context = open_run(run)
+    run = session.open(state.posterior)
     atoms = to_atoms(structure)
-    stress = bool(atoms.pbc.all()) and context.potential.supports_stress
-    prediction = context.predictor(member).predict(atoms, stress=stress)
-    first = stages[0]
+    stress = bool(atoms.pbc.all()) and run.potential.supports_stress
+    prediction = run.predictor(member).predict(atoms, stress=stress)
+    stages = state.posterior.spec.trajectories.stages
     momenta: Any = np.zeros((len(atoms), 3))
-    if first.temperature is not None:
-        momenta = draw_momenta(atoms, first.temperature_at(0) or 0.0, (*context.key, "velocities"))
-    state = MDState(
+    if stages[0].temperature is not None:
+        momenta = draw_momenta(
+            atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities")
+        )
+    at = MDState(
         numbers=atoms.numbers,
         pbc=atoms.pbc,
         positions=atoms.positions,
@@ -217,8 +287,9 @@ def _at_rest_or_warm(
         stress=prediction.stress,
         source="model",
     )
-    return evolve(
-        run,
-        md_state=context.workspace.save_md_state(state.to_arrays()),
-        settings={**run.settings, "initial_volume": state.volume},
+    trajectory = TrajectoryDoc(
+        md_state=run.workspace.save_md_state(at.to_arrays()),
+        n_steps=total_steps(stages),
+        initial_volume=at.volume,
     )
+    return state.with_trajectories([trajectory])

@@ -23,8 +23,8 @@ from onfly.rounds.close import proof_rule
 from onfly.rounds.progress import Progress
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
 from onfly.schemas.posterior import DOC_VERSION
-from onfly.spec import MDStage
 from onfly.session import Session, drift_in_prior_stds
+from onfly.spec.stages import temperatures_of
 
 __all__ = ["PublishMaker", "error_statistics", "publish_run"]
 
@@ -92,7 +92,7 @@ def publish_run(
         bounds = found.proportion_ci(0.95, method="exact")
         interval = (float(bounds.low), float(bounds.high))
     stages = spec.trajectories.stages
-    temperatures = [t for s in stages for t in _temperatures(s)]
+    temperatures = [t for s in stages for t in temperatures_of(s)]
     pressures = [s.pressure for s in stages if s.pressure is not None]
     identity = hashlib.sha256(
         "".join([state.run_id, *(ref.sha256 for ref in posterior.ensemble.members)]).encode()
@@ -119,6 +119,7 @@ def publish_run(
         simulated_time_fs=sum(t.time_fs for t in state.trajectories),
         walkers=spec.trajectories.walkers,
         energy_offset=posterior.energy_offset,
+        energy_std=posterior.energy_std,
         n_labels=posterior.n_labels,
         n_waits=posterior.n_waits,
         n_audits=posterior.n_audits,
@@ -151,13 +152,6 @@ def publish_run(
     )
     logger.info("published %s (%s)", model.model_id, verdict.state)
     return done, model
-
-
-def _temperatures(stage: MDStage) -> tuple[float, ...]:
-    value = stage.temperature
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _versions() -> dict[str, str]:

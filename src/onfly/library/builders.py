@@ -33,7 +33,9 @@ from onfly.library.indexes import (
     RUN_INDEXES,
     ensure_indexes,
 )
-from onfly.schemas import FineTunedModelDoc, RunDoc
+from onfly.schemas import FineTunedModelDoc, RunState
+from onfly.session import Session
+from onfly.settings import get_settings
 
 __all__ = ["ModelBuilder", "RunBuilder", "RunFolderBuilder", "add_run"]
 
@@ -194,9 +196,10 @@ class RunBuilder(OutputBuilder):
     def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
         """Return the run's document unless the collection has a newer one."""
         content = dict(output)
+        posterior = dict(content["posterior"])
         for name in ("created_at", "updated_at"):
-            content[name] = aware(content[name])
-        run = RunDoc.model_validate(content)
+            posterior[name] = aware(posterior[name])
+        run = RunState.model_validate(content | {"posterior": posterior})
         known = self.target.query_one({"run_id": run.run_id}, ["updated_at"])
         if known is not None and aware(known["updated_at"]) > run.updated_at:
             return None
@@ -256,12 +259,14 @@ def add_run(workspace: RunWorkspace, runs: Store, labels: Store, max_mb: float) 
     DocumentTooLargeError
         If a document is larger than ``max_mb``.
     """
-    run = workspace.read_run()
+    run = workspace.read_state()
     known = {doc["index"] for doc in labels.query({"run_id": run.run_id}, ["index"])}
+    session = Session(get_settings(ARTIFACT_DIR=workspace.store.root))
     new = []
-    if workspace.n_labels() > len(known):
-        new = [label for label in workspace.labels() if label.index not in known]
-    records = [label_record(label, run.campaign) for label in new]
+    if run.posterior.n_labels > len(known):
+        found = session.open(run.posterior).labels_in_context()
+        new = [label for label in found if label.index not in known]
+    records = [label_record(label, run.posterior.campaign) for label in new]
     for record in records:
         check_document_size(record, max_mb, f"label {record['label_id']}")
     if records:

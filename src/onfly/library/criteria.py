@@ -60,8 +60,16 @@ def model_criteria(
     if min_coverage is not None:
         query["coverage"] = {"$gte": min_coverage}
     if state is not None:
-        query["state"] = state if isinstance(state, str) else {"$in": list(state)}
+        query["state"] = _states([state] if isinstance(state, str) else state)
     return query | criteria
+
+
+def _states(wanted: Sequence[str]) -> Any:
+    # models that 0.1 published are stored with its word
+    names = [*wanted]
+    if {"unproven", "needs more audits"} & {*wanted}:
+        names = [*dict.fromkeys([*wanted, "needs more audits", "unproven"])]
+    return names[0] if len(names) == 1 else {"$in": names}
 
 
 def reduced_formula(formula: str) -> str:

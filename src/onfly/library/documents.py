@@ -7,7 +7,7 @@ from typing import Any
 
 from monty.json import jsanitize
 
-from onfly.schemas import FineTunedModelDoc, LabelDoc, RunDoc
+from onfly.schemas import FineTunedModelDoc, LabelDoc, RunState
 
 __all__ = [
     "aware",
@@ -79,13 +79,20 @@ def label_record(label: LabelDoc, campaign: str | None = None) -> dict[str, Any]
     return _plain(label.model_dump() | identity)
 
 
-def run_record(run: RunDoc, source: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the document of the run collection."""
+def run_record(run: RunState, source: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the document of the run collection: the posterior's fields, and the trajectories."""
     return _plain(
-        run.model_dump()
+        run.posterior.model_dump()
         | {
+            "doc_type": "run",
+            "foundation_model": run.posterior.foundation_model,
+            "trajectories": [trajectory.model_dump() for trajectory in run.trajectories],
+            "md_step": run.md_step,
+            "n_steps_total": run.n_steps_total,
+            "n_failures": run.n_failures,
+            "failures": run.failures,
             "source": source,
-            "elements": [str(element) for element in run.elements or []],
+            "elements": [str(element) for element in run.posterior.elements or []],
             "last_updated": datetime.now(UTC),
         }
     )

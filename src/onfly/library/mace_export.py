@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from ase.data import chemical_symbols
 
 from onfly.artifacts import ArtifactStore
 from onfly.artifacts.atomic import atomic_write
 from onfly.bayes.heads import without_head
+from onfly.library.energy_offset import EnergyOffset
+from onfly.library.trust import refuse_untrusted
 from onfly.schemas import FineTunedModelDoc
 
 __all__ = ["export_mace"]
@@ -32,13 +35,15 @@ def export_mace(
     members: Sequence[int] | None = None,
     dtype: torch.dtype | None = None,
     foundation_model: str | None = None,
+    trust_pickle: bool = False,
 ) -> list[Path]:
     """Write members of a model fine-tuned from MACE as files that need nothing of this package.
 
-    Energies are on the scale of the labels: the offset of the run is divided evenly over the atoms
-    and put into the energies of the isolated atoms. That is exact for the compound of the run, in
-    a cell of any size, and a convention for other compositions. The files know only the elements
-    of the run. Uncertainties are not in them: calibration and heads stay behind.
+    Energies are on the scale of the labels: the offset of the run is put into the energies of the
+    isolated atoms, divided evenly over them, or by element where the model has aligned offsets.
+    That is exact for the compound of the run, in a cell of any size, and without aligned offsets a
+    convention for other compositions, which mace and LAMMPS do not refuse. The files know
+    only the elements of the run. Uncertainties are not in them: calibration and heads stay behind.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ def export_mace(
         Precision of the files; None takes that of the foundation model.
     foundation_model
         Path of the foundation model on this machine, if it is another than on that of the run.
+    trust_pickle
+        Whether the foundation model may be a pickled file, which runs code when it is loaded.
 
     Returns
     -------
@@ -68,6 +75,8 @@ def export_mace(
     ValueError
         If the model is of another family, there is no such member, or the foundation model is
         another one.
+    UntrustedFileError
+        If the foundation model is a pickled file and ``trust_pickle`` is False.
     ArtifactError
         If weights are missing or were changed.
     """
@@ -80,12 +89,16 @@ def export_mace(
         raise ValueError(
             f"model {doc.model_id} has no member {wrong[0]}: it has {count}, numbered from 0"
         )
-    template = load_template(
-        foundation_model or doc.foundation_model,
-        [str(element) for element in doc.elements or []],
-        doc.foundation_sha256,
+    name = foundation_model or doc.foundation_model
+    refuse_untrusted(
+        name,
+        trust_pickle=trust_pickle,
+        sha256=doc.foundation_sha256,
+        source=f"model {doc.model_id}",
     )
-    shift = -doc.energy_offset / len(doc.structure)
+    elements = [str(element) for element in doc.elements or []]
+    template = load_template(name, elements, doc.foundation_sha256)
+    shift = _shift(EnergyOffset.from_document(doc), template)
     write = lammps_file if file_format == "lammps" else model_file
     paths = []
     for index in chosen:
@@ -95,3 +108,12 @@ def export_mace(
         atomic_write(path, write(model))
         paths.append(path)
     return paths
+
+
+def _shift(offset: EnergyOffset, template: Any) -> Any:
+    """Return what is added to the energies of isolated atoms: a number, or one for each element."""
+    if offset.per_element is None:
+        return -offset.value / offset.n_atoms
+    symbols = [chemical_symbols[int(number)] for number in template.atomic_numbers]
+    shifts = offset.per_atom(symbols)
+    return torch.tensor([-shifts[symbol] for symbol in symbols], dtype=torch.float64)

@@ -13,13 +13,14 @@ from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.artifacts import ArtifactStore, RunWorkspace
 from onfly.artifacts.blobs import check_document_size
-from onfly.calculators import PosteriorCalculator, build_calculator
 from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder, add_run
+from onfly.library.calculator import PosteriorCalculator
 from onfly.library.criteria import Range, model_criteria, reduced_formula
 from onfly.library.documents import model_from_record, model_record
 from onfly.library.fit import check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
 from onfly.library.label_builder import LabelBuilder
+from onfly.library.loading import build_calculator
 from onfly.library.search import search
 from onfly.library.weights import fetch_weights
 from onfly.schemas import FineTunedModelDoc
@@ -237,7 +238,8 @@ class ModelLibrary:
         min_coverage
             Least fraction of audits within the threshold.
         state
-            ``"ready"``, ``"unproven"``, ``"stopped"`` or several of them.
+            ``"ready"``, ``"not accurate enough"``, ``"needs more audits"``, ``"stopped"``, or
+            several of them.
         limit
             Number of models; 0 gives all.
         **criteria
@@ -290,7 +292,7 @@ class ModelLibrary:
         allow_mismatch
             Take the newest even if these do not fit.
         state
-            None takes a ``"ready"`` model, and if there is none an ``"unproven"`` one.
+            None takes a ``"ready"`` model, and if there is none one that needs more audits.
         **criteria
             As in `query`.
 
@@ -301,14 +303,14 @@ class ModelLibrary:
         ModelMismatchError
             If there are models of the compound, but none that fits.
         """
-        states = ("ready", "unproven") if state is None else (state,)
+        states = ("ready", "needs more audits") if state is None else (state,)
         task: dict[str, Any] = {"level_of_theory": level_of_theory, "temperature": temperature}
         fitting = {} if allow_mismatch else task
         for wanted in states:
             found = self.query(formula=formula, state=wanted, limit=1, **fitting, **criteria)
             if found:
-                if wanted == "unproven" and state is None:
-                    logger.warning("model %s is unproven by audits", found[0].model_id)
+                if wanted != "ready" and state is None:
+                    logger.warning("audits do not prove model %s yet", found[0].model_id)
                 return found[0]
             if other := self.query(formula=formula, state=wanted, limit=1, **criteria):
                 check_fit(other[0], level_of_theory=level_of_theory, temperature=temperature)
@@ -338,7 +340,7 @@ class ModelLibrary:
         allow_mismatch
             Take it all the same.
         **kwargs
-            Of `onfly.calculators.build_calculator`.
+            Of `onfly.library.loading.build_calculator`.
 
         Raises
         ------

@@ -66,7 +66,10 @@ def load_template(name: str, elements: Sequence[str], sha256: str | None = None)
 
 
 def with_parameters(
-    template: Any, params: Params, energy_shift: float = 0.0, dtype: torch.dtype | None = None
+    template: Any,
+    params: Params,
+    energy_shift: float | torch.Tensor = 0.0,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """Return a copy of a module with other parameters and shifted energies of the atoms.
 
@@ -77,7 +80,8 @@ def with_parameters(
     params
         Sampled parameters by name; those that are not sampled keep their values.
     energy_shift
-        Added to the energy of each isolated atom, whatever its element, in eV.
+        Added to the energies of the isolated atoms, in eV: a number for all elements, or one for
+        each of the template's, shape (n_elements,).
     dtype
         Precision of the copy; None keeps the template's.
 

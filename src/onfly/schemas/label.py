@@ -16,7 +16,7 @@ from onfly.schemas.types import StructureOrMolecule
 
 __all__ = ["RUN_FIELDS", "LabelDoc", "LabelReason", "structure_hash"]
 
-LabelReason = Literal["initial", "uncertain", "audit", "warmup", "guard", "seed"]
+LabelReason = Literal["initial", "uncertain", "audit", "warmup", "guard", "seed", "closing"]
 
 
 # the context of a label in one run; stored labels do not hold it
@@ -95,6 +95,7 @@ class LabelDoc(StructureMetadata):
     run_id: str | None = None
     index: int | None = Field(None, description="Number of the label in its run, from 0.")
     reason: LabelReason | None = Field(None, description="Why it was asked for.")
+    trajectory: int | None = Field(None, description="Number of the trajectory.")
     md_step: int | None = Field(None, description="MD step at which it was asked for.")
     predicted_energy: float | None = Field(
         None, description="Energy predicted before the update, on the DFT scale (eV)."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -18,7 +18,4 @@ class LabelBatchDoc(BaseModel):
     run_id: str
     campaign: str | None = None
     first: int = Field(description="Index of the first label.")
-    labels: list[LabelDoc] = Field(description="Of those entries that have one.")
-    entries: list[dict[str, Any]] = Field(
-        default_factory=list, description="Of the ledger: why each was asked for, and its error."
-    )
+    labels: list[LabelDoc]

@@ -83,6 +83,9 @@ class FineTunedModelDoc(StructureMetadata):
 
     walkers: int = Field(1, description="Trajectories that shared the posterior.")
 
+    energy_std: float | None = Field(
+        None, description="σ_E of the likelihood (eV); None follows from the threshold."
+    )
     energy_offset: float = Field(
         description="Foundation minus label energy of the cell in `structure`, in eV. In a cell "
         "of another size it scales with the number of formula units."

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from emmet.core.structure import StructureMetadata
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
 from onfly.spec import RunSpec
@@ -20,6 +20,7 @@ __all__ = [
     "CalibrationDoc",
     "Phase",
     "PosteriorDoc",
+    "ProductionSource",
     "RequestDoc",
     "RequestReason",
     "RunState",
@@ -123,6 +124,15 @@ class TrajectoryDoc(_Frozen):
         return any(request.is_call for request in self.requests)
 
 
+class ProductionSource(_Frozen):
+    """The model that a production run started from."""
+
+    model_id: str | None = None
+    source_run_id: str
+    index: int = Field(0, description="Number of the run among those of one flow.")
+    n_model_labels: int = 0
+
+
 class PosteriorDoc(StructureMetadata):
     """What the trajectories of a compound share: ensemble, calibration, energy scale, progress."""
 
@@ -160,9 +170,15 @@ class PosteriorDoc(StructureMetadata):
     stop_reason: str | None = None
     stopped: bool = Field(False, description="Whether the run was cut short.")
     model_id: str | None = None
+    production: ProductionSource | None = Field(None, description="Of a production run.")
     cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work.")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def foundation_model(self) -> str:
+        """Name or path of the foundation potential."""
+        return self.spec.foundation.source
 
 
 class RunState(_Frozen):
@@ -172,15 +188,24 @@ class RunState(_Frozen):
     posterior: PosteriorDoc
     trajectories: tuple[TrajectoryDoc, ...] = ()
 
+    # in the document, so that the outputs of jobs can be searched by them
+    @computed_field
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self.posterior.run_id
 
+    @computed_field
     @property
     def phase(self) -> Phase:
         """What is due."""
         return self.posterior.phase
+
+    @computed_field
+    @property
+    def updated_at(self) -> datetime:
+        """When the run was changed last."""
+        return self.posterior.updated_at
 
     @property
     def requests(self) -> tuple[RequestDoc, ...]:

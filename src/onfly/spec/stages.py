@@ -16,6 +16,7 @@ __all__ = [
     "TrajectoriesSpec",
     "default_time_step",
     "locate",
+    "temperatures_of",
     "total_steps",
 ]
 
@@ -182,6 +183,13 @@ class TrajectoriesSpec(Spec):
 def default_time_step(symbols: Sequence[str]) -> float:
     """Return atomate2's default time step in fs: 0.5 with hydrogen, else 2."""
     return 0.5 if "H" in symbols else 2.0
+
+
+def temperatures_of(stage: MDStage) -> tuple[float, ...]:
+    """Return the temperatures in K at the ends of a stage; none for NVE without one."""
+    if stage.temperature is None:
+        return ()
+    return stage.temperature if isinstance(stage.temperature, tuple) else (stage.temperature,)
 
 
 def total_steps(stages: Sequence[MDStage]) -> int:

@@ -1,0 +1,174 @@
+"""From a document and its files to a calculator."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from onfly.artifacts import ArtifactError, ArtifactStore, load_ensemble
+from onfly.bayes.calibration import Calibration
+from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.posterior import posterior_from_dict
+from onfly.dynamics.predictor import Predictor
+from onfly.library.calculator import EnergyScale, PosteriorCalculator
+from onfly.library.energy_offset import EnergyOffset
+from onfly.library.trust import load_named_foundation
+from onfly.schemas import FineTunedModelDoc, PosteriorDoc, RunState
+
+__all__ = ["build_calculator", "find_model", "read_document"]
+
+logger = logging.getLogger(__name__)
+
+DocT = TypeVar("DocT", bound=BaseModel)
+
+# of a structure; nothing else in a document is an object
+_OBJECTS = "pymatgen.core."
+
+
+def build_calculator(
+    doc: FineTunedModelDoc | PosteriorDoc,
+    store: ArtifactStore,
+    device: str = "cpu",
+    *,
+    foundation_model: str | None = None,
+    strategy: str | None = None,
+    trust_pickle: bool = False,
+    energy_scale: EnergyScale = "labels",
+) -> PosteriorCalculator:
+    """Build the calculator of a published model, or of the present state of a run.
+
+    Parameters
+    ----------
+    doc
+        The model or the run.
+    store
+        Where its weights are.
+    device
+        Torch device.
+    foundation_model
+        Path of the foundation model on this machine, if it is another than on that of the run.
+    strategy
+        How members are evaluated (see `Predictor`); None takes that of the run.
+    trust_pickle
+        Whether the foundation model may be a pickled file, which runs code when it is loaded.
+    energy_scale
+        ``"labels"``, or ``"foundation"`` for energies without the offset; see
+        `PosteriorCalculator`.
+
+    Raises
+    ------
+    UntrustedFileError
+        If the foundation model is a pickled file and ``trust_pickle`` is False.
+    ValueError
+        If the run has no ensemble yet, or the foundation model is another one.
+    ArtifactError
+        If weights are missing or were changed.
+    """
+    name = doc.model_id if isinstance(doc, FineTunedModelDoc) else f"run {doc.run_id}"
+    if doc.ensemble is None or doc.energy_offset is None:
+        raise ValueError(f"{name} has no ensemble yet: its first label has not come")
+    potential = load_named_foundation(
+        foundation_model or doc.foundation_model,
+        elements=tuple(sorted({str(element) for element in doc.elements or []})),
+        device=device,
+        trust_pickle=trust_pickle,
+        sha256=getattr(doc, "foundation_sha256", None),
+        source=name,
+    )
+    ensemble = doc.ensemble
+    predictor = Predictor(
+        potential,
+        posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
+        load_ensemble(store, ensemble, device),
+        LikelihoodScales.for_threshold(doc.threshold_ev, doc.energy_std),
+        strategy=strategy or ensemble.strategy,  # type: ignore[arg-type]
+    )
+    return PosteriorCalculator(
+        predictor,
+        offset=EnergyOffset.from_document(doc),
+        calibration=Calibration(**doc.calibration.model_dump()),
+        threshold=doc.threshold_ev,
+        name=name,
+        energy_scale=energy_scale,
+    )
+
+
+def find_model(path: Path, artifact_dir: Path) -> tuple[FineTunedModelDoc | PosteriorDoc, ArtifactStore]:
+    """Return the document at a path, and the store that has its weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ArtifactError
+        If the document is damaged.
+    """
+    folder = path if path.is_dir() else path.parent
+    doc: FineTunedModelDoc | PosteriorDoc
+    if path.is_file():
+        doc = read_document(FineTunedModelDoc, path)
+    elif (path / "model.json").is_file():
+        doc = read_document(FineTunedModelDoc, path / "model.json")
+    elif (path / "run.json").is_file():
+        doc = read_document(RunState, path / "run.json").posterior
+        logger.warning("run %s is not published: nothing proves its accuracy", doc.run_id)
+    else:
+        raise FileNotFoundError(
+            f"no model at {path}: give the folder of a run (with model.json or run.json), or the "
+            "folder or JSON file of an exported model"
+        )
+    # weights lie beside an exported model, two levels above a run's folder, or in our directory
+    candidates = [folder.absolute(), folder.absolute().parent.parent, artifact_dir]
+    stores = [ArtifactStore(root) for root in candidates]
+    for store in stores:
+        if doc.ensemble is not None and all(store.exists(ref) for ref in doc.ensemble.members):
+            return doc, store
+    return doc, stores[-1]
+
+
+def read_document(cls: type[DocT], path: Path) -> DocT:
+    """Read a document from a JSON file.
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged, is of another kind, or names objects other than structures.
+    """
+    remedy = (
+        "take it from a backup, or publish the run again from its folder (labels and weights are "
+        "files of their own there)"
+    )
+    try:
+        content = json.loads(path.read_bytes())
+        if foreign := sorted(_foreign_objects(content)):
+            raise ArtifactError(
+                f"{path} names objects of {', '.join(foreign)}, which no document of ours does: "
+                "it is refused, since decoding it would import them"
+            )
+        return cls.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise ArtifactError(
+            f"{path} is damaged or no {cls.__name__} ({where}: {first['msg']}): {remedy}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{path} is damaged ({error}): {remedy}") from None
+
+
+def _foreign_objects(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_foreign_objects, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*map(_foreign_objects, value.values())) if value else set()
+    module = value.get("@module")
+    if module is not None and not str(module).startswith(_OBJECTS):
+        found.add(str(module))
+    return found
