@@ -33,7 +33,7 @@ from onfly.artifacts.files import ArtifactError, ArtifactStore
 from onfly.artifacts.lock import RunLock
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.proof import Ledger
-from onfly.schemas import ArtifactRef, EnsembleDoc, RunState
+from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
 
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
@@ -166,6 +166,11 @@ class RunWorkspace:
             return json.loads((self.folder / "answers" / f"{request}.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+    def clear_answers(self, requests: Iterable[RequestDoc]) -> None:
+        """Forget what came of requests, since another labeller is asked for them."""
+        for request in requests:
+            (self.folder / "answers" / f"{request.key}.json").unlink(missing_ok=True)
 
     # -- records of updates, trajectories -----------------------------------------------------
     def write_training(self, generation: int, record: dict[str, Any]) -> None:

@@ -225,6 +225,8 @@ def _into_block(
         "n_steps": origin + n_steps,
         "closing_steps": tuple(tuple(origin + 1 + s for s in look) for look in drawn),
     }
+    if run.doc.attempt is None:
+        changes["programme_step"] = origin - trajectory.origin
     if trajectory.supplied is not None:  # a guard stopped the block before: other velocities
         state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
         again = state.rewound(

@@ -101,6 +101,9 @@ class TrajectoryDoc(_Frozen):
     n_steps: int = Field(description="Step at which the programme in use ends.")
     origin: int = Field(0, description="Step at which the programme in use began.")
     origin_time_fs: float = 0.0
+    programme_step: int = Field(
+        0, description="Steps of the user's programme that were done before the closing blocks."
+    )
     segment: int = Field(0, description="Segments so far.")
     last_label_step: int = 0
     last_call_step: int = 0

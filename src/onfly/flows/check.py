@@ -1,0 +1,99 @@
+"""All that can be known to be wrong with a run before anything is labelled or loaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from jobflow import Maker
+from pymatgen.core import Molecule, Structure
+
+from onfly.bayes.posterior import posterior_from_dict
+from onfly.labels.presets import label_maker
+from onfly.rounds.criteria import criterion_of
+from onfly.rounds.new import new_run
+from onfly.session import Session
+from onfly.spec import RunSpec
+from onfly.structures import check_structure
+
+__all__ = ["check_run"]
+
+
+def check_run(
+    spec: RunSpec,
+    structures: Sequence[Structure | Molecule],
+    *,
+    maker: Maker | None = None,
+    session: Session | None = None,
+) -> list[str]:
+    """Return what would keep a run from its end, a sentence each; empty if nothing is known.
+
+    No potential is loaded and nothing is calculated.
+
+    Parameters
+    ----------
+    spec
+        The settings.
+    structures
+        Where the trajectories start.
+    maker
+        The labeller; None makes that of the settings.
+    session
+        Of the process; None makes one.
+    """
+    problems: list[str] = []
+    for number, structure in enumerate(structures):
+        name = "the structure" if len(structures) == 1 else f"structure {number + 1}"
+        problems += _said(lambda s=structure, n=name: check_structure(s, name=n))
+    if problems:
+        return problems
+    problems += _said(
+        lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
+    )
+    problems += _said(lambda: criterion_of(new_run(spec, structures[0], run_id="check").posterior))
+    problems += _foundation(spec, structures[0])
+    problems += _labeller(spec, structures[0], maker)
+    for run_id in spec.labels.seed_from:
+        problems += _said(lambda r=run_id: _exists(session or Session(), r))
+    return problems
+
+
+def _foundation(spec: RunSpec, structure: Structure | Molecule) -> list[str]:
+    check = _optional("onfly.potentials.foundation", "check_foundation")
+    elements = sorted({str(element) for element in structure.composition.elements})
+    return [] if check is None else list(check(spec.foundation, elements))
+
+
+def _labeller(spec: RunSpec, structure: Structure | Molecule, maker: Maker | None) -> list[str]:
+    given = spec.labels.labeller
+    try:
+        if maker is None and given is not None:
+            maker = label_maker(given.name, **given.kwargs)
+    except (ValueError, TypeError, ImportError) as error:
+        return [f"labeller: {error}"]
+    check = _optional("onfly.labels.check", "check_labeller")
+    if check is None or maker is None:
+        return []
+    return [f"labeller: {problem}" for problem in check(maker, structure) or ()]
+
+
+def _exists(session: Session, run_id: str) -> None:
+    workspace = session.workspace(run_id)
+    if not workspace.exists():
+        raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
+
+
+def _said(action: Any) -> list[str]:
+    try:
+        action()
+    except (ValueError, TypeError, ImportError) as error:
+        return [str(error)]
+    return []
+
+
+def _optional(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        return None
