@@ -14,6 +14,7 @@ LAYERS = [
     {"units", "seeds", "settings"},
     {"potentials"},
     {"bayes"},
+    {"learning"},
     {"schemas"},
     {"dynamics"},
     {"labels"},
