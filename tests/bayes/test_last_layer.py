@@ -60,7 +60,7 @@ def test_variance_is_that_of_bayesian_linear_regression(residual):
     posterior = LastLayerPosterior(n_steps=1, force_rows=0, ridge=0.01, scale=2.0)
     factor, _ = posterior._factor(target, {}, KEY)
     # the noise is σ_E, or what the fit leaves if that is more
-    rows = target.rows / max(residual, target.scales.energy_std)
+    rows = target.energy_rows / max(residual, target.scales.energy_std)
     gram = rows.T @ rows
     ridge = 0.01 * gram.diagonal().mean()
     covariance = torch.linalg.inv(gram + ridge * torch.eye(5))
@@ -89,7 +89,9 @@ def test_slopes_are_those_of_the_features(updated):
 def test_more_labels_narrow_it(initial):
     narrow, wide = (update(FAST, initial, n)[0] for n in (12, 2))
     unseen = [argon(100 + s) for s in range(10)]
-    assert (moments(FAST, narrow, unseen)[1] < moments(FAST, wide, unseen)[1]).all()
+    ratio = moments(FAST, narrow, unseen)[1] / moments(FAST, wide, unseen)[1]
+    # not for each: with more labels the fit leaves more, and that is the noise of the rows
+    assert ratio.mean() < 0.7
 
 
 def test_unlike_configurations_are_less_certain(updated):
