@@ -35,9 +35,10 @@ class PosteriorCalculator(Calculator):
 
     Results are ``energy`` and ``free_energy`` (eV, on the scale of the labels), ``forces`` (eV/Å),
     ``stress`` (eV/Å³, Voigt, tension positive; periodic cells only), ``energy_std`` (eV, the std
-    of the calibrated Student-t, which contains the errors seen in the run) and ``forces_std``
-    (eV/Å, per atom the std of one component; the calibration, which knows energies only, does not
-    enter it).
+    of the calibrated Student-t, which contains the errors seen in the run), and, computed only where
+    they are asked for (``calculator.get_property("forces_std", atoms)``), ``forces_std`` (eV/Å, of
+    every component) and ``stress_std`` (eV/Å³, Voigt); the calibration, which knows energies only,
+    does not enter these.
 
     Parameters
     ----------
@@ -62,6 +63,7 @@ class PosteriorCalculator(Calculator):
         "stress",
         "energy_std",
         "forces_std",
+        "stress_std",
     ]
 
     def __init__(
@@ -102,7 +104,9 @@ class PosteriorCalculator(Calculator):
         assert isinstance(current, Atoms)
         self._check_elements(current)
         periodic = bool(current.pbc.all())
-        prediction = self.predictor.predict(current, stress=periodic, forces_std=True)
+        # it costs several times as much as the forces: see `Predictor.predict`
+        asked = not {"forces_std", "stress_std"}.isdisjoint(properties)
+        prediction = self.predictor.predict(current, stress=periodic, forces_std=asked)
         energy = prediction.energy - self.offset
         self._raw_std = prediction.energy_std
         self.results = {
@@ -110,8 +114,11 @@ class PosteriorCalculator(Calculator):
             "free_energy": energy,
             "forces": prediction.forces,
             "energy_std": prediction.energy_std * self._std_factor,
-            "forces_std": prediction.forces_std,
         }
+        if prediction.forces_std is not None:
+            self.results["forces_std"] = prediction.forces_std
+        if prediction.stress_std is not None:
+            self.results["stress_std"] = full_3x3_to_voigt_6_stress(prediction.stress_std)
         if periodic and prediction.stress is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress)
 

@@ -4,6 +4,7 @@ from onfly.bayes.adaptive import Plateau
 from onfly.bayes.calibration import Calibration
 from onfly.bayes.chain import ChainDivergedError, ChainTrace, run_cycle
 from onfly.bayes.ensemble import energy_moments, force_moments
+from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.heads import head_log_scale, head_parameters
 from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.likelihood import LikelihoodScales
@@ -30,6 +31,7 @@ __all__ = [
     "ChainPool",
     "ChainTrace",
     "CyclicSchedule",
+    "ForceCalibration",
     "GaussianPrior",
     "LastLayerPosterior",
     "LikelihoodScales",

@@ -248,7 +248,7 @@ def _start(target: Target, data: bytes) -> tuple[Params, Params]:
     """Return the prior mean and the parameters a chain starts from; heads have the prior mean 0."""
     reference = target.reference()
     device = next(iter(reference.values())).device
-    # sorted: the order of a file's tensors is not fixed, and that of a vector's parts sets the noise
+    # sorted: a file's tensors come in any order, and the order of the parts decides on their noise
     heads = {
         name: torch.zeros_like(value, device=device)
         for name, value in sorted(load(data).items())

@@ -21,9 +21,9 @@ from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
-from onfly.learning.target import potential_target
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
+from onfly.learning.target import potential_target
 from onfly.potentials import Potential, load_foundation
 from onfly.schemas import CalibrationDoc, FineTunedModelDoc, LabelDoc, RunDoc, to_atoms
 from onfly.settings import OnflySettings, get_settings
