@@ -14,6 +14,7 @@ LAYERS = [
     {"units", "seeds", "settings", "spec", "structures"},
     {"potentials"},
     {"bayes", "proof"},
+    {"learning"},
     {"schemas"},
     {"dynamics"},
     {"artifacts"},

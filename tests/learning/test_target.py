@@ -8,8 +8,9 @@ import torch
 from scipy.stats import norm
 from targets import PairPotential, argon, pair_target
 
-from onfly.bayes import LikelihoodScales, PotentialTarget
+from onfly.bayes import LikelihoodScales
 from onfly.bayes.heads import head_log_scale, head_parameters
+from onfly.learning import PotentialTarget
 
 
 @pytest.fixture
@@ -119,14 +120,32 @@ def test_fingerprint_depends_on_the_labels():
 
 
 def test_errors_of_labels(params):
-    target = pair_target(3)
-    energy, force = [], []
-    for i in range(3):
+    target = pair_target(20)  # more than are evaluated together
+    errors = target.errors(params)
+    assert errors.stress.shape == (20, 3, 3)
+    assert errors.species.tolist() == 80 * [18]
+    for i in (0, 19):
         batch, labels = target.batch([i])
-        found = target.potential.evaluate(params, batch)
-        energy.append(float(found.energy - labels.energy))
-        force.append((found.forces - labels.forces).numpy())
-        assert torch.allclose(target.force_errors(params, i), torch.tensor(force[-1]))
-    energy_rms, force_rms = target.residual_rms(params, chunk=2)
-    assert energy_rms == pytest.approx(np.sqrt(np.mean(np.square(energy))))
-    assert force_rms == pytest.approx(np.sqrt(np.mean(np.square(np.concatenate(force)))))
+        found = target.potential.evaluate(params, batch, stress=True)
+        force = (found.forces - labels.forces).detach()
+        assert float(errors.energy[i]) == pytest.approx(float(found.energy - labels.energy))
+        assert torch.allclose(errors.forces[4 * i : 4 * i + 4], force)
+        assert torch.allclose(errors.stress[i], (found.stress - labels.stress)[0].detach())
+        assert torch.allclose(target.errors(params, [i]).forces, force)
+
+
+def test_rows_are_derivatives_by_the_last_layer(params):
+    """The last layer of this potential is linear: errors of labels move by the rows."""
+    target = pair_target(3)
+    energy, force, stress = target.rows(params, [0, 2])
+    assert energy.shape == (2, 6)
+    assert force.shape == (24, 6)
+    assert stress.shape == (18, 6)
+    change = torch.randn(6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    moved = params | {"w2": params["w2"] + change}
+    before, after = (target.errors(p, [0, 2]) for p in (params, moved))
+    assert torch.allclose(energy @ change, after.energy - before.energy)
+    expected = (after.forces - before.forces).flatten()
+    assert torch.allclose(force @ change, expected, atol=1e-5)
+    expected = (after.stress - before.stress).flatten()
+    assert torch.allclose(stress @ change, expected, atol=1e-5)
