@@ -169,8 +169,18 @@ def change(text, name):
 
 @pytest.mark.parametrize(
     "name",
-    "energy forces stress input_hash energy_key labeller dir_name created_at structure_hash "
-    "elapsed".split(),
+    [
+        "energy",
+        "forces",
+        "stress",
+        "input_hash",
+        "energy_key",
+        "labeller",
+        "dir_name",
+        "created_at",
+        "structure_hash",
+        "elapsed",
+    ],
 )
 def test_a_changed_field_is_named_and_never_used(store, label, name):
     key = store.put(label)
@@ -322,7 +332,7 @@ def test_two_processes_put_the_same_labels(store, label):
         worker.join()
         assert worker.exitcode == 0
     assert store.verify() == []
-    assert sorted(store.get(key).energy for key in store.keys()) == list(range(20))
+    assert sorted(store.get(key).energy for key in list(store.keys())) == list(range(20))
 
 
 def test_crash_before_the_index_loses_nothing(store, label, monkeypatch):
