@@ -104,7 +104,7 @@ def test_bad_file_is_refused(tmp_path, case):
 @pytest.mark.parametrize("name", ["none", "", "-", "/dev/zero", ".", "sqlite:///x.db", "a@b@c"])
 def test_what_is_no_file_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StructureError, match="is not there|is a directory"):
+    with pytest.raises(StructureError, match=r"is not there|is a directory"):
         read_structure(name)
 
 

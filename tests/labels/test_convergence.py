@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import pytest
-from atomate2.vasp.jobs.core import NonSCFMaker, StaticMaker
 from jobflow import run_locally
 from monty.json import jsanitize
 from pymatgen.core import Lattice, Structure
@@ -164,20 +163,6 @@ def test_scf_that_was_stopped_is_refused(vasp_document):
     document["calcs_reversed"][0]["output"]["ionic_steps"][-1]["num_electronic_steps"] = 2
     with pytest.raises(LabelError, match="last SCF step still changed"):
         accept(document, salt())
-
-
-@pytest.mark.vasp
-def test_not_self_consistent_vasp_runs_are_refused():
-    """Emmet calls them successful."""
-    tags = {"ICHARG": 11}
-    static = StaticMaker(**standin_kwargs())
-    static.input_set_generator.user_incar_settings.update(tags)
-    document = run_vasp(static, salt())
-    assert document.state == "successful"
-    for form in (document, stored(document)):
-        with pytest.raises(LabelError, match="ICHARG = 11.*remedy: take ICHARG out"):
-            extract_label(form)
-    assert NonSCFMaker().input_set_generator.incar_updates["ICHARG"] == 11
 
 
 # -- CP2K -----------------------------------------------------------------------------------------

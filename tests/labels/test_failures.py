@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 
 import pytest
@@ -140,8 +141,6 @@ def through_a_chain(label):
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_reason_reaches_the_next_job_of_a_chain(copper, faulty, name):
-    import re
-
     label = report_failures(AseLabelMaker(calculator=f"{faulty}.{name}").make(copper))
     assert re.search(FAILURES[name], through_a_chain(label))
 
@@ -165,8 +164,6 @@ def test_a_label_that_succeeds_is_what_it_was(copper):
     [("never", "(?i)converge"), ("hard", "SIGSEGV"), ("empty", "(?i)vasprun")],
 )
 def test_reason_of_vasp_reaches_the_next_job(nacl, tmp_path, fault, message):
-    import re
-
     control = write_control(tmp_path / "control.json", fault=fault)
     maker = VaspLabelMaker.from_preset("pbe", **standin_kwargs(control))
     reason = through_a_chain(report_failures(maker.make(nacl)))

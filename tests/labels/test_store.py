@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from pymatgen.core import Molecule
+from pymatgen.core import Lattice, Molecule, Structure
 
 from onfly.labels import store as store_module
 from onfly.labels.ase import AseLabelMaker
@@ -27,9 +27,19 @@ def labelled(structure, **context):
     return extract_label(maker.run(structure), requested=structure, **context)
 
 
+@pytest.fixture(scope="module")
+def first_label(tmp_path_factory):
+    """Computed once, since most tests are about its file."""
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    context = {"run_id": "a", "index": 3, "reason": "audit", "md_step": 7, "predicted_energy": 1.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("label"))
+        return labelled(rattled(cell), **context)
+
+
 @pytest.fixture
-def label(copper):
-    return labelled(copper, run_id="a", index=3, reason="audit", md_step=7, predicted_energy=1.0)
+def label(first_label):
+    return first_label.model_copy(deep=True)
 
 
 @pytest.fixture
@@ -159,8 +169,18 @@ def change(text, name):
 
 @pytest.mark.parametrize(
     "name",
-    "energy forces stress input_hash energy_key labeller dir_name created_at structure_hash "
-    "elapsed".split(),
+    [
+        "energy",
+        "forces",
+        "stress",
+        "input_hash",
+        "energy_key",
+        "labeller",
+        "dir_name",
+        "created_at",
+        "structure_hash",
+        "elapsed",
+    ],
 )
 def test_a_changed_field_is_named_and_never_used(store, label, name):
     key = store.put(label)
@@ -312,7 +332,7 @@ def test_two_processes_put_the_same_labels(store, label):
         worker.join()
         assert worker.exitcode == 0
     assert store.verify() == []
-    assert sorted(store.get(key).energy for key in store.keys()) == list(range(20))
+    assert sorted(store.get(key).energy for key in list(store.keys())) == list(range(20))
 
 
 def test_crash_before_the_index_loses_nothing(store, label, monkeypatch):

@@ -82,6 +82,7 @@ def report_failures(label: Job) -> Job:
         return label
     label.function = ReportingMaker(name=label.name, label_maker=maker).make
     # the schema is that of a label that succeeded
-    label.output_schema = None
-    label.output.output_schema = None
+    none: Any = None
+    label.output_schema = none
+    label.output.output_schema = none
     return label
