@@ -26,6 +26,10 @@ COMMANDS = {
         "onfly.cli.run",
         "Go on with a run that was interrupted; no label, update or MD is done twice.",
     ),
+    "plan": LazyCommand(
+        "onfly.cli.plan",
+        "Show what a run or a campaign will cost in labels, waits and time; nothing is labelled.",
+    ),
     "submit": LazyCommand(
         "onfly.cli.submit",
         "Submit one workflow for each compound; submitted again, only what is missing is added.",
