@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ class ProductionRunMaker(Maker):
             threshold_ev=run.threshold_ev,
             max_probability=self.max_probability,
             seed=self.seed,
-            stages=[asdict(stage) for stage in self.stages],
+            stages=[stage.model_dump() for stage in self.stages],
             n_equilibration_steps=self.n_equilibration_steps,
             n_steps=run.md_step,
             simulated_time_fs=self._time_fs(run.md_step, context.elements),

@@ -161,7 +161,7 @@ def _check_fit(
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
     if isinstance(model, FineTunedModelDoc):
-        temperatures = [t for s in stages if s.temperature is not None for t in s._temperatures]
+        temperatures = [t for s in stages for t in s.temperatures]
         check_fit(
             model,
             allow_mismatch=allow_mismatch,

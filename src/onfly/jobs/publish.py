@@ -88,7 +88,7 @@ def publish_run(
     if run.n_audits:
         found = binomtest(run.n_audits_within, run.n_audits).proportion_ci(0.95, method="exact")
         interval = (float(found.low), float(found.high))
-    temperatures = [t for s in stages if s.temperature is not None for t in s._temperatures]
+    temperatures = [t for s in stages for t in s.temperatures]
     pressures = [s.pressure for s in stages if s.pressure is not None]
     identity = hashlib.sha256(
         "".join([run.run_id, *(ref.sha256 for ref in run.ensemble.members)]).encode()

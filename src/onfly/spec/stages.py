@@ -126,6 +126,15 @@ class MDStage(Spec):
         return self.dynamics or _DEFAULT[self.ensemble]
 
     @property
+    def temperatures(self) -> tuple[float, ...]:
+        """First and last target temperature in K; empty without one."""
+        if self.temperature is None:
+            return ()
+        if isinstance(self.temperature, tuple):
+            return self.temperature
+        return (self.temperature, self.temperature)
+
+    @property
     def is_ramp(self) -> bool:
         """Whether the temperature changes within the stage."""
         return isinstance(self.temperature, tuple) and self.temperature[0] != self.temperature[1]
