@@ -33,7 +33,7 @@ from onfly.schemas.posterior import ProductionSource
 from onfly.session import Session, likelihood_scales
 from onfly.settings import get_settings
 from onfly.spec import MDStage, RunSpec, Tolerance
-from onfly.spec.stages import temperatures_of, total_steps
+from onfly.spec.stages import total_steps
 
 __all__ = ["ModelSource", "start_production"]
 
@@ -243,7 +243,7 @@ def _check_fit(
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
     if isinstance(model, FineTunedModelDoc):
-        temperatures = [t for stage in stages for t in temperatures_of(stage)]
+        temperatures = [t for s in stages for t in s.temperatures]
         check_fit(
             model,
             allow_mismatch=allow_mismatch,
