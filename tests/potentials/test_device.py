@@ -1,7 +1,7 @@
 """Ready for a GPU, checked without one.
 
 Tensors of the device `meta` have shapes and no values: operations that mix them with tensors on the
-host, or look at values, are errors. (Torch's build for CPUs alone cannot index fake tensors of CUDA.)
+host, or look at values, are errors. (Fake tensors of CUDA cannot be indexed by torch's CPU build.)
 """
 
 from __future__ import annotations
