@@ -1,39 +1,29 @@
 """Ready for a GPU, checked without one.
 
-Under `FakeTensorMode` tensors have shapes and a device, and no values: operations that mix devices
-or look at values on the host are errors.
+Tensors of the device `meta` have shapes and no values: operations that mix them with tensors on the
+host, or look at values, are errors. (Fake tensors of CUDA cannot be indexed by torch's CPU build.)
 """
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from onfly.potentials import load_foundation
 
-CUDA = torch.device("cuda", 0)
 
-
-def moved(value, mode):
-    """Return a copy of what a potential holds, with tensors of `meta` on the fake GPU."""
+def tensors_in(value):
+    """Yield all tensors that a potential holds."""
     if isinstance(value, torch.nn.Module):
         for module in value.modules():
-            for held in (module._parameters, module._buffers):
-                held.update({k: moved(t, mode) for k, t in held.items() if t is not None})
-            for name, other in list(vars(module).items()):
-                if isinstance(other, torch.Tensor):
-                    vars(module)[name] = moved(other, mode)
-        return value
-    if isinstance(value, torch.Tensor):
-        # What was forgotten on the host stays there, and shows.
-        if value.device.type == "meta":
-            return FakeTensor(mode, value.detach(), CUDA)
-        return mode.from_tensor(value)
-    if isinstance(value, dict):
-        return {key: moved(other, mode) for key, other in value.items()}
-    return value
+            yield from (t for t in module._parameters.values() if t is not None)
+            yield from (t for t in module._buffers.values() if t is not None)
+    elif isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for other in value.values():
+            yield from tensors_in(other)
 
 
 def source(family, request):
@@ -51,25 +41,36 @@ def what(request):
     return source(request.param, request)
 
 
-def test_everything_happens_on_the_gpu(what, crystal, water):
+def test_a_tensor_on_the_host_shows(crystal):
+    potential = load_foundation("toy", elements=["Na", "Cl"], device="meta")
+    potential._centers = load_foundation("toy")._centers
+    batch = potential.collate([potential.graph(crystal)])
+    with pytest.raises(RuntimeError, match="device"):
+        potential.evaluate(potential.parameters(), batch)
+
+
+def test_everything_that_is_held_is_on_the_device(what):
     potential = load_foundation(what, elements=["Na", "Cl", "H", "O"], device="meta")
-    mode = FakeTensorMode()
-    for name, value in list(vars(potential).items()):
-        setattr(potential, name, moved(value, mode))
-    potential.device = CUDA
-    with mode:
-        params = {n: t.requires_grad_() for n, t in potential.parameters().items()}
-        assert {t.device for t in params.values()} == {CUDA}
-        batch = potential.collate([potential.graph(atoms) for atoms in (crystal, water)])
-        for training in (False, True):
-            found = potential.evaluate(params, batch, stress=True, training=training)
-            tensors = (found.energy, found.forces, found.stress, found.features)
-            assert {t.device for t in tensors} == {CUDA}
-            assert [tuple(t.shape) for t in tensors[:3]] == [(2,), (11, 3), (2, 3, 3)]
-        loss = found.energy.sum() + found.forces.square().sum() + found.stress.square().sum()
-        gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-        assert {g.device for g in gradients if g is not None} == {CUDA}
-        assert sum(g is not None for g in gradients) > 0.9 * len(params)
+    held = [t for value in vars(potential).values() for t in tensors_in(value)]
+    assert len(held) > 3
+    assert {t.device.type for t in held} == {"meta"}
+
+
+def test_forces_and_gradients_need_no_values(what, crystal, water):
+    """On the device `meta`, which has no values either, with both reverse passes."""
+    meta = torch.device("meta")
+    potential = load_foundation(what, elements=["Na", "Cl", "H", "O"], device=meta)
+    params = {n: t.requires_grad_() for n, t in potential.parameters().items()}
+    batch = potential.collate([potential.graph(atoms) for atoms in (crystal, water)])
+    for training in (False, True):
+        found = potential.evaluate(params, batch, stress=True, training=training)
+        tensors = (found.energy, found.forces, found.stress, found.features)
+        assert {t.device for t in tensors} == {meta}
+        assert [tuple(t.shape) for t in tensors[:3]] == [(2,), (11, 3), (2, 3, 3)]
+    loss = found.energy.sum() + found.forces.square().sum() + found.stress.square().sum()
+    gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+    assert {g.device for g in gradients if g is not None} == {meta}
+    assert sum(g is not None for g in gradients) > 0.9 * len(params)
 
 
 class Synchronisations(TorchDispatchMode):
@@ -83,7 +84,9 @@ class Synchronisations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function._schema.name.removeprefix("aten::")
-        if name.startswith(self.WAITING):
+        masks = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        masked = any(m is not None and m.dtype in (torch.bool, torch.uint8) for m in masks)
+        if masked or name.startswith(self.WAITING):
             self.found.append(name)
         return function(*args, **(kwargs or {}))
 
