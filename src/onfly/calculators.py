@@ -35,8 +35,8 @@ class PosteriorCalculator(Calculator):
 
     Results are ``energy`` and ``free_energy`` (eV, on the scale of the labels), ``forces`` (eV/Å),
     ``stress`` (eV/Å³, Voigt, tension positive; periodic cells only), ``energy_std`` (eV, the std
-    of the calibrated Student-t, which contains the errors seen in the run), and, computed only where
-    they are asked for (``calculator.get_property("forces_std", atoms)``), ``forces_std`` (eV/Å, of
+    of the calibrated Student-t, which contains the errors seen in the run), and, computed only
+    where asked for (``calculator.get_property("forces_std", atoms)``), ``forces_std`` (eV/Å, of
     every component) and ``stress_std`` (eV/Å³, Voigt); the calibration, which knows energies only,
     does not enter these.
 
