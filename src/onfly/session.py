@@ -20,7 +20,7 @@ from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
-from onfly.bayes.target import potential_target
+from onfly.learning.target import potential_target
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.labels.store import LabelStore

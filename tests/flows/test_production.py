@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from jobflow import Flow, run_locally
 
-from onfly.artifacts.workspace import RunWorkspace
 from onfly.calculators import load_calculator
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.stages import MDStage
@@ -16,7 +15,9 @@ from onfly.flows import ProductionMaker
 from onfly.jobs.production import find_excursions
 from onfly.labels.presets import label_maker
 from onfly.library.fit import ModelMismatchError
+from onfly.schemas import to_atoms
 from onfly.schemas.production import ProductionDoc
+from onfly.session import Session
 from onfly.settings import get_settings
 
 NVE = MDStage(30, temperature=None, ensemble="nve")
@@ -24,10 +25,16 @@ WARM = MDStage(10, temperature=300.0)
 
 
 def finish(flow, store):
-    run_locally(flow, store=store, ensure_success=True, log=False, create_folders=False)
+    run_locally(flow, store=store, ensure_success=True, raise_immediately=True, log=False, create_folders=False)
     return flow.output.resolve(store) if not isinstance(flow.output, list) else [
         out.resolve(store) for out in flow.output
     ]  # fmt: skip
+
+
+def labels_of(run_id):
+    session = Session()
+    run = session.open(session.workspace(run_id).read_state().posterior)
+    return run.labels_in_context()
 
 
 @pytest.fixture
@@ -101,7 +108,7 @@ def test_warn_records_every_excursion_and_stop_ends_before_the_first(
     assert sum(e.last_step - e.first_step + 1 for e in doc.excursions) == beyond.sum()
     assert doc.n_excursions == np.sum(np.diff(np.r_[0, beyond.astype(int)]) == 1)
     assert doc.excursions[0].max_energy_std <= std.max()
-    assert f"step {first}: P(error > threshold)" in caplog.text
+    assert f"step {first}: P(error > tolerance of energy)" in caplog.text
 
     stopping = production(threshold=threshold, on_uncertain="stop")
     stopped = finish(stopping.make(structure, run_id="trained", production_id="c"), store)[0]
@@ -127,8 +134,6 @@ def test_one_member_watched_now_and_then(model, structure, store, root):
 def test_the_monitor_adds_the_distance_from_the_mean(model, structure, root):
     mean = load_calculator(path=root / "runs" / "trained").predictor
     parts = (mean.potential, mean.posterior, mean.state, mean.scales, "sequential")
-    from onfly.jobs.context import to_atoms
-
     atoms = to_atoms(structure)
     ensemble = mean.predict(atoms)
     members = [MemberPredictor(*parts, member=m, interval=3) for m in (0, 1)]
@@ -157,28 +162,29 @@ def test_label_goes_on_learning(mode, model, structure, store, root):
     doc = finish(maker.make(structure, run_id="trained", production_id="p"), store)[0]
     assert doc.state == "finished"
     assert doc.n_labels_added > 0
-    labels = RunWorkspace(root, "p-0").labels()
+    labels = labels_of("p-0")
     assert len(labels) == model.n_labels + doc.n_labels_added
-    assert labels[0].energy == RunWorkspace(root, "trained").labels()[0].energy
+    assert labels[0].energy == labels_of("trained")[0].energy
     assert {label.reason for label in labels[model.n_labels :]} == {"uncertain"}
-    published = RunWorkspace(root, "p-0").read_run()
+    published = Session().workspace("p-0").read_state()
     assert published.phase == "done"
-    assert published.model_id not in (None, model.model_id)
-    assert published.ensemble.generation > model.ensemble.generation
+    assert published.posterior.model_id not in (None, model.model_id)
+    assert published.posterior.ensemble.generation > model.ensemble.generation
+    assert published.posterior.n_audits == 0  # those of the model's own run are not its
 
 
 def test_label_without_need_changes_nothing(model, structure, store, root):
     maker = production(on_uncertain="label", label_maker=label_maker("emt"), threshold=1e3)
     doc = finish(maker.make(structure, run_id="trained", production_id="p"), store)[0]
     assert doc.n_labels_added == 0
-    run = RunWorkspace(root, "p-0").read_run()
-    assert (run.phase, run.model_id) == ("done", model.model_id)
+    run = Session().workspace("p-0").read_state()
+    assert (run.phase, run.posterior.model_id) == ("done", model.model_id)
 
 
 def test_a_killed_run_goes_on(model, structure, store, root, monkeypatch):
     maker = production(checkpoint_interval=10)
     whole = finish(maker.make(structure, run_id="trained", production_id="whole"), store)[0]
-    from onfly.dynamics.driver import Driver
+    from onfly.dynamics.driver import MDDriver as Driver
 
     step = Driver.step
 
@@ -223,7 +229,7 @@ def test_another_cell_needs_a_threshold(model, structure, store, root):
 
 def start(flow):
     job = flow.jobs[0]
-    return job.maker.begin(job.function_args[0], job.function_args[1])
+    return job.maker.begin(Session(), job.function_args[0], job.function_args[1])
 
 
 def test_what_does_not_fit_is_refused(model, structure):

@@ -9,6 +9,7 @@ from onfly.report import build_campaign_report, build_report, find_runs
 from onfly.report.tables import formula_html, number
 
 FIGURES = {
+    "comparison",
     "labels",
     "energy-errors",
     "force-errors",
@@ -49,7 +50,33 @@ def test_page_loads_nothing(page):
     text = _text(page)
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
     assert "@import" not in text
-    assert page.read_text().count("plotly.js v") == 1
+    assert "url(" not in re.sub(r"url\(#", "", text)
+
+
+def test_page_is_small(page):
+    assert page.stat().st_size < 1_500_000
+
+
+def test_every_reference_of_a_figure_is_met_once(page):
+    text = _text(page)
+    wanted = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
+    names = re.findall(r'\sid="([^"]+)"', text)
+    assert len(wanted) > 20
+    assert {name: names.count(name) for name in wanted} == dict.fromkeys(wanted, 1)
+
+
+def test_points_tell_their_values(page):
+    text = _text(page)
+    (svg,) = re.findall(r'data-figure="energy-errors".*?</svg>', text, re.S)
+    titles = re.findall(r"<title>(.*?)</title>", svg)
+    assert len(titles) > 70
+    assert any(re.fullmatch(r"label \d+, model unsure: [\d.]+ meV", title) for title in titles)
+
+
+def test_the_page_opens_with_verdict_and_comparison(page):
+    text = _text(page)
+    places = [text.index(x) for x in ('id="verdict"', 'data-figure="comparison"', 'id="settings"')]
+    assert places == sorted(places)
 
 
 def test_figures_are_files_with_something_in_them(page):
@@ -129,7 +156,7 @@ def test_campaign(write_run, tmp_path):
     assert "stopped: no luck" not in text  # the badge is short, the reason is its title
     assert "no luck" in text
     assert "broken:" in text
-    assert page.stat().st_size < 100_000  # no figures, so no plotly
+    assert page.stat().st_size < 100_000  # no figures
     # a run that ended is not drawn again, one that goes on is
     before = {r: (tmp_path / "runs" / r / "report.html").stat().st_mtime_ns for r in "abc"}
     build_campaign_report(folders, page)

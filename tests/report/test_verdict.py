@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from scipy.stats import binomtest
 
-from onfly.report.data import load_documents
-from onfly.report.verdict import energy_text, judge, percent
+from onfly.report.data import judge, load_documents
+from onfly.report.verdict import Standing, energy_text, percent, put_in_words
 from onfly.units import EV_PER_KCAL_MOL
 
 
@@ -32,7 +33,15 @@ def test_without_a_model_the_audits_decide(documents):
     assert judge(_run(documents, 20, 20)).state == "ready"
     assert judge(_run(documents, 9, 9)).state == "needs more audits"
     assert judge(_run(documents, 20, 15)).state == "not accurate enough"
-    assert judge(_run(documents, 9, 9), min_audits=5).state == "ready"
+    few = Standing(phase="done", threshold=0.02, n_audits=9, n_within=9, min_audits=5)
+    assert few.state == "ready"
+
+
+def test_the_numbers_of_the_verdict():
+    verdict = put_in_words(Standing(phase="done", threshold=0.02, n_audits=29, n_within=28))
+    assert (verdict.n_audits, verdict.n_failed, verdict.confidence) == (29, 1, 0.95)
+    assert verdict.coverage == pytest.approx(binomtest(28, 29).proportion_ci(0.95).low)
+    assert put_in_words(Standing(phase="segment", threshold=0.02)).coverage is None
 
 
 def test_no_audit_is_no_proof(documents):

@@ -40,10 +40,11 @@ class OnTheFlyMaker(Maker):
         Name of the flow.
     spec
         All settings of the run.
-    foundation_model, threshold, temperature, n_steps, stages, walkers, initial_labels, seed
+    foundation_model, threshold, threshold_per_atom, temperature, n_steps, stages, walkers, \
+    initial_labels, seed
         Shortcuts: what is given here replaces the setting in `spec`. `threshold` is the largest
-        energy error of the cell, in eV or with its unit, such as ``"1 kcal/mol"``. `temperature`
-        (K) and `n_steps` make one stage, `stages` several.
+        energy error of the cell (or per atom), in eV or with its unit, such as ``"1 kcal/mol"``.
+        `temperature` (K) and `n_steps` make one stage, `stages` several.
     mode
         ``"chained"``: each step is a job (labels on CPU nodes, ensemble on GPU nodes).
         ``"resident"``: one job does all, with the labeller in process. Both give the same numbers.
@@ -66,6 +67,7 @@ class OnTheFlyMaker(Maker):
     spec: RunSpec | None = None
     foundation_model: str | None = None
     threshold: float | str | None = None
+    threshold_per_atom: bool | None = None
     temperature: float | None = None
     n_steps: int | None = None
     stages: list[MDStage] | None = None
@@ -79,7 +81,8 @@ class OnTheFlyMaker(Maker):
     campaign: str | None = None
 
     _SHORTCUTS: ClassVar[tuple[str, ...]] = (
-        "foundation_model", "threshold", "stages", "walkers", "initial_labels", "seed",
+        "foundation_model", "threshold", "threshold_per_atom", "stages", "walkers",
+        "initial_labels", "seed",
     )  # fmt: skip
 
     @property

@@ -32,8 +32,8 @@ from onfly.schemas import (
 from onfly.schemas.posterior import ProductionSource
 from onfly.session import Session, likelihood_scales
 from onfly.settings import get_settings
-from onfly.spec import MDStage, RunSpec
-from onfly.spec.stages import temperatures_of, total_steps
+from onfly.spec import MDStage, RunSpec, Tolerance
+from onfly.spec.stages import total_steps
 
 __all__ = ["ModelSource", "start_production"]
 
@@ -114,7 +114,9 @@ def start_production(
     allow_mismatch: bool,
     with_labels: bool,
     threshold: float | None,
-    settings: dict[str, Any],
+    max_probability: float,
+    settings: dict[str, dict[str, Any]],
+    seed: int,
 ) -> RunState:
     """Return the state of a production run at step 0; the same arguments give the same state.
 
@@ -136,8 +138,12 @@ def start_production(
         Whether the model goes on learning, so that its labels are needed.
     threshold
         eV for the whole cell; None takes the model's.
+    max_probability
+        Of an error above the threshold.
     settings
-        Flat keys that replace settings of the model's run.
+        Settings that replace those of the model's run, by group of `RunSpec`.
+    seed
+        Of the random streams.
 
     Raises
     ------
@@ -149,7 +155,7 @@ def start_production(
         structure = getattr(model, "structure", None)
         if structure is None:
             raise ValueError("an unpublished run does not say where to start: give a structure")
-    spec = _spec(model, settings, threshold)
+    spec = _spec(model, settings, threshold, max_probability, seed)
     ratio = _check_fit(
         model, structure, spec.trajectories.stages, threshold, allow_mismatch, with_labels
     )
@@ -185,21 +191,29 @@ def start_production(
 
 
 def _spec(
-    model: FineTunedModelDoc | PosteriorDoc, settings: dict[str, Any], threshold: float | None
+    model: FineTunedModelDoc | PosteriorDoc,
+    settings: dict[str, dict[str, Any]],
+    threshold: float | None,
+    max_probability: float,
+    seed: int,
 ) -> RunSpec:
     """Return the settings of the model's run, with those of the production run in them."""
-    flat: dict[str, Any]
     if isinstance(model, PosteriorDoc):
-        flat = model.spec.to_flat(defaults=True)
+        spec = model.spec
     elif model.spec is not None:
-        flat = RunSpec.model_validate(model.spec).to_flat(defaults=True)
+        spec = RunSpec.model_validate(model.spec)
     else:  # a model of version 0.1
-        flat = {"foundation_model": model.foundation_model}
-    flat = {k: v for k, v in flat.items() if k not in ("tolerance", "threshold")}
-    flat.pop("threshold_per_atom", None)
-    return RunSpec.from_flat(
-        {**flat, **settings, "threshold": model.threshold_ev if threshold is None else threshold}
-    )
+        spec = RunSpec.from_flat(
+            {
+                "foundation_model": model.foundation_model,
+                "threshold": model.threshold_ev,
+                "stages": settings["trajectories"]["stages"],
+            }
+        )
+    value = model.threshold_ev if threshold is None else threshold
+    tolerance = Tolerance(quantity="energy", value=value, max_probability=max_probability)
+    groups = {name: getattr(spec, name).evolve(**new) for name, new in settings.items()}
+    return spec.evolve(**groups, tolerance=(tolerance,), seed=seed)
 
 
 def _with_labels(
@@ -229,7 +243,7 @@ def _check_fit(
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
     if isinstance(model, FineTunedModelDoc):
-        temperatures = [t for stage in stages for t in temperatures_of(stage)]
+        temperatures = [t for s in stages for t in s.temperatures]
         check_fit(
             model,
             allow_mismatch=allow_mismatch,

@@ -24,7 +24,6 @@ from onfly.rounds.progress import Progress
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
 from onfly.schemas.posterior import DOC_VERSION
 from onfly.session import Session, drift_in_prior_stds
-from onfly.spec.stages import temperatures_of
 
 __all__ = ["PublishMaker", "error_statistics", "publish_run"]
 
@@ -92,7 +91,7 @@ def publish_run(
         bounds = found.proportion_ci(0.95, method="exact")
         interval = (float(bounds.low), float(bounds.high))
     stages = spec.trajectories.stages
-    temperatures = [t for s in stages for t in temperatures_of(s)]
+    temperatures = [t for s in stages for t in s.temperatures]
     pressures = [s.pressure for s in stages if s.pressure is not None]
     identity = hashlib.sha256(
         "".join([state.run_id, *(ref.sha256 for ref in posterior.ensemble.members)]).encode()

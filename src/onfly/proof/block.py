@@ -8,6 +8,7 @@ from typing import Literal
 from onfly.proof.intervals import coverage_proven
 from onfly.proof.ledger import Ledger
 from onfly.proof.looks import Look, lower_bound
+from onfly.proof.records import LedgerEntry
 from onfly.proof.rule import ProofRule
 
 __all__ = ["Block", "closing_block"]
@@ -93,7 +94,10 @@ def closing_block(ledger: Ledger, rule: ProofRule, attempt: int | None = None) -
     raise AssertionError("the last look decides")  # it allows as many failures as the block
 
 
-def _first_look(entries, looks: tuple[Look, ...], alpha: float) -> float | None:
+def _first_look(
+    entries: tuple[LedgerEntry, ...], looks: tuple[Look, ...], alpha: float
+) -> float | None:
+    """Return what the first look proves on its own, None unless it is complete."""
     first = [entry for entry in entries if entry.look == 0]
     if len(first) < looks[0].n:
         return None

@@ -79,11 +79,11 @@ class Ledger:
         return replace(self, learnings=(*self.learnings, note))
 
     def _check_closing(self, entry: LedgerEntry) -> None:
-        attempt = entry.attempt
-        if attempt not in (self.n_attempts - 1, self.n_attempts):
+        attempt, begun = entry.attempt, self.n_attempts
+        if attempt not in (begun - 1, begun):
             raise ValueError(
-                f"closing block {attempt} cannot follow {self.n_attempts} blocks: go on with block "
-                f"{max(self.n_attempts - 1, 0)} or begin block {self.n_attempts}"
+                f"closing block {attempt} cannot follow {begun} blocks: go on with block "
+                f"{max(begun - 1, 0)} or begin block {begun}"
             )
         for other in self.closing(attempt):
             if other.generation != entry.generation:
@@ -136,7 +136,10 @@ class Ledger:
     @property
     def n_attempts(self) -> int:
         """Number of closing blocks that have at least one entry."""
-        return 1 + max((e.attempt for e in self.of("closing") if e.attempt is not None), default=-1)
+        for entry in reversed(self.entries):  # blocks follow one another, so the last is enough
+            if entry.reason == "closing" and entry.attempt is not None:
+                return entry.attempt + 1
+        return 0
 
     def of(self, *reasons: str) -> tuple[LedgerEntry, ...]:
         """Return the entries with one of these reasons."""

@@ -143,7 +143,7 @@ def _sentence(
         )
     if state == "ready":
         assert block is not None
-        return _ready(ledger, rule, block, counted)
+        return _ready(ledger, rule, block, counted, len(names) > 1)
     if state == "stopped":
         return f"Stopped: {stopped} {counted} Nothing is proven."
     if state == "not accurate enough":
@@ -169,8 +169,8 @@ def _sentence(
     return f"Needs more audits: {counted} {block.due} more are due at this look, to prove {wanted}."
 
 
-def _ready(ledger: Ledger, rule: ProofRule, block: Block, counted: str) -> str:
-    assert block.coverage is not None
+def _ready(ledger: Ledger, rule: ProofRule, block: Block, counted: str, several: bool) -> str:
+    kept = "them" if several else "it"
     newer = (
         f" This holds for the weights of generation {block.generation}, not for those that were "
         f"learned later (generation {ledger.generation})."
@@ -178,10 +178,12 @@ def _ready(ledger: Ledger, rule: ProofRule, block: Block, counted: str) -> str:
         else ""
     )
     return (
-        f"Ready: {counted} With a confidence of {_percent(rule.confidence)} the model keeps the "
-        f"promise in at least {_percent(rule.coverage)} of the steps of that block.{newer} The "
-        "audited steps were drawn at random from the whole block before it began and nothing was "
-        "learned in it; errors may be correlated from step to step. The confidence counts all "
-        "closing blocks of the run. For other MD it holds as far as that visits the same states "
-        "as often as the block did: same composition, phase, temperature and pressure."
+        f"Ready: {counted} This proves, at a confidence of {_percent(rule.confidence)}, that the "
+        f"model keeps {kept} in at least {_percent(rule.coverage)} of the steps of that block."
+        f"{newer} "
+        "The audited steps were drawn at random from the whole block, their number was fixed "
+        "before, and nothing was learned in the block; errors may be correlated from step to step. "
+        "The confidence is that of the whole run with all its closing blocks. For other MD this "
+        "holds as far as it visits the same states as often as the block did: same composition, "
+        "phase, temperature and pressure."
     )

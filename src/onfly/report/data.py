@@ -1,16 +1,14 @@
-"""Read the folder of a run for a report: whatever is there, finished or not.
+"""Fill `RunReportData` from the folder of a run: the one place that knows documents and files.
 
 A report is a view and must never stop for an unfinished file. What is missing stays empty, rows
-that are being written are left out, and all of it is said in `RunData.problems`.
+that are being written are left out, and all of it is said in `RunReportData.problems`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +17,26 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ValidationError
 
+from onfly.bayes.calibration import Calibration
+from onfly.report.records import (
+    CalibrationState,
+    Counts,
+    Identity,
+    LabelRow,
+    Stage,
+    Tolerance,
+    TrainingRow,
+    TrajectoryData,
+    Verdict,
+)
+from onfly.report.run_data import RunReportData
+from onfly.report.verdict import MIN_AUDITS, MIN_COVERAGE, Standing, put_in_words
 from onfly.schemas.label import LabelDoc
 from onfly.schemas.model import FineTunedModelDoc
 from onfly.schemas.run import RunDoc
 from onfly.schemas.types import to_atoms
 
-__all__ = ["RunData", "find_setting", "load_documents", "load_run", "to_atoms"]
+__all__ = ["judge", "load_documents", "load_run"]
 
 THERMO_COLUMNS = (
     "step",
@@ -40,94 +52,6 @@ THERMO_COLUMNS = (
 )
 DocT = TypeVar("DocT", bound=BaseModel)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RunData:
-    """All that a report needs of one run.
-
-    Attributes
-    ----------
-    folder
-        The run's folder.
-    run
-        Its state.
-    model
-        The published model, if there is one.
-    labels
-        In the order of their index.
-    thermo
-        Column name to values, shape (n_steps,), in the order of the steps; energies in eV, NaN
-        where nothing was written. ``source`` is an array of strings.
-    training
-        Records of the updates, in order.
-    last_frame
-        The last frame of the trajectory.
-    problems
-        What could not be read, in words.
-    """
-
-    folder: Path
-    run: RunDoc
-    model: FineTunedModelDoc | None = None
-    labels: list[LabelDoc] = field(default_factory=list)
-    thermo: Mapping[str, np.ndarray] = field(default_factory=dict)
-    training: list[dict[str, Any]] = field(default_factory=list)
-    last_frame: Atoms | None = None
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def n_steps(self) -> int:
-        """MD steps done so far; a running segment is ahead of the run's state."""
-        logged = int(self.thermo["step"][-1]) if len(self.thermo.get("step", ())) else 0
-        return max(self.run.md_step, logged)
-
-    @cached_property
-    def _clock(self) -> tuple[np.ndarray, np.ndarray]:
-        step, time = self.thermo.get("step", np.empty(0)), self.thermo.get("time_fs", np.empty(0))
-        known = np.isfinite(time)
-        return step[known], time[known]
-
-    def time_ps(self, steps: Any) -> np.ndarray:
-        """Return the times of MD steps in ps, interpolated in the log (NaN without a log)."""
-        step, time = self._clock
-        wanted = np.asarray(steps, dtype=float)
-        if step.size < 2:
-            return np.full(wanted.shape, np.nan)
-        inside = np.interp(wanted, step, time)
-        first, last = (
-            (time[1] - time[0]) / (step[1] - step[0]),
-            ((time[-1] - time[-2]) / (step[-1] - step[-2])),
-        )
-        inside = np.where(wanted < step[0], time[0] - (step[0] - wanted) * first, inside)
-        inside = np.where(wanted > step[-1], time[-1] + (wanted - step[-1]) * last, inside)
-        return inside / 1000
-
-    @property
-    def has_clock(self) -> bool:
-        """Whether steps can be given as times."""
-        return self._clock[0].size >= 2
-
-    def axis(self, steps: Any) -> np.ndarray:
-        """Return steps on the report's time axis: ps, or MD steps without a log."""
-        return self.time_ps(steps) if self.has_clock else np.asarray(steps, dtype=float)
-
-    @property
-    def axis_range(self) -> tuple[float, float] | None:
-        """Ends of that axis, with a little room for markers; None at the very start."""
-        steps = [label.md_step or 0 for label in self.labels]
-        end = float(self.axis(max([self.n_steps, *steps])))
-        return (-0.015 * end, 1.015 * end) if end > 0 else None
-
-    @property
-    def axis_label(self) -> str:
-        """Name of that axis."""
-        return "simulated time (ps)" if self.has_clock else "MD step"
-
-    @property
-    def judged_labels(self) -> list[LabelDoc]:
-        """Labels with a prediction made before they were learned."""
-        return [label for label in self.labels if label.predicted_energy is not None]
 
 
 def load_documents(
@@ -158,7 +82,7 @@ def load_documents(
     return run, model
 
 
-def load_run(folder: str | Path) -> RunData:
+def load_run(folder: str | Path) -> RunReportData:
     """Read the folder of a run.
 
     Raises
@@ -171,17 +95,141 @@ def load_run(folder: str | Path) -> RunData:
     path = Path(folder).expanduser()
     problems: list[str] = []
     run, model = load_documents(path, problems)
-    labels = _each(path / "labels", "*.json", _reader(LabelDoc), problems)
-    training = _each(path / "training", "*.json", lambda p: json.loads(p.read_text()), problems)
-    return RunData(
-        folder=path,
-        run=run,
-        model=model,
-        labels=sorted(labels, key=lambda label: -1 if label.index is None else label.index),
-        thermo=_thermo(path / "thermo", problems),
-        training=[record for record in training if isinstance(record, dict)],
+    found = _each(path / "labels", "*.json", _reader(LabelDoc), problems)
+    docs = sorted(found, key=lambda doc: -1 if doc.index is None else doc.index)
+    records = _each(path / "training", "*.json", lambda p: json.loads(p.read_text()), problems)
+    trainings = tuple(_training(r) for r in records if isinstance(r, dict) and "generation" in r)
+    thermo = _thermo(path / "thermo", problems)
+    logged = int(thermo["step"][-1]) if thermo["step"].size else 0
+    trajectory = TrajectoryData(
+        index=0,
+        thermo=thermo,
+        n_steps=max(run.md_step, logged),  # a running segment is ahead of the run's state
+        n_steps_total=run.n_steps_total,
+        stages=tuple(_stage(stage) for stage in run.settings.get("stages") or ()),
         last_frame=_last_frame(path / "trajectory"),
-        problems=problems,
+    )
+    learned = [(t.generation, t.n_labels) for t in trainings if t.n_labels is not None]
+    labels = tuple(_label(doc, trajectory, learned) for doc in docs)
+    ensemble = run.ensemble
+    stopping = run.settings.get("stopping") or {}
+    return RunReportData(
+        identity=Identity(
+            run_id=run.run_id,
+            formula=run.formula_pretty or "",
+            n_atoms=len(docs[0].structure) if docs else None,
+            campaign=run.campaign,
+            model_id=model.model_id if model else None,
+            seed=run.seed,
+            posterior=ensemble.posterior if ensemble else None,
+            generation=ensemble.generation if ensemble else None,
+            energy_offset=run.energy_offset,
+            level_of_theory=model.level_of_theory if model else None,
+        ),
+        foundation=run.foundation_model,
+        labeller=run.labeller,
+        tolerances=(Tolerance("energy", run.threshold_ev, "eV"),),
+        verdict=judge(run, model),
+        counts=Counts(len(labels), run.n_interventions, run.n_audits),
+        labels=labels,
+        trajectories=(trajectory,),
+        trainings=trainings,
+        calibration=_calibration(run, labels),
+        audit_interval=run.settings.get("audit_interval"),
+        max_probability=run.settings.get("max_probability") or 0.05,
+        required_coverage=stopping.get("min_coverage") or MIN_COVERAGE,
+        cpu_seconds=run.cpu_seconds,
+        settings=run.settings,
+        structure=to_atoms(model.structure if model else docs[0].structure) if docs else None,
+        versions=model.versions if model else {},
+        problems=tuple(problems),
+    )
+
+
+def judge(run: RunDoc, model: FineTunedModelDoc | None = None) -> Verdict:
+    """Judge a run by its audits; a published model's own state is kept."""
+    stopping = run.settings.get("stopping") or {}
+    return put_in_words(
+        Standing(
+            phase=run.phase,
+            threshold=run.threshold_ev,
+            # what was audited before the weights last changed was another model
+            n_audits=run.audits_since_update,
+            n_within=run.audits_within_since_update,
+            n_audits_run=run.n_audits,
+            n_within_run=run.n_audits_within,
+            min_audits=stopping.get("min_audits") or MIN_AUDITS,
+            min_coverage=stopping.get("min_coverage") or MIN_COVERAGE,
+            published=model.state if model else None,
+            stop_reason=run.stop_reason or (model.stop_reason if model else None),
+            n_steps=run.md_step,
+            n_steps_total=run.n_steps_total,
+            n_failures=run.n_failures,
+            last_failure=run.failures[-1] if run.failures else None,
+        )
+    )
+
+
+def _label(doc: LabelDoc, trajectory: TrajectoryData, learned: list[tuple[int, int]]) -> LabelRow:
+    index, step = doc.index or 0, doc.md_step or 0
+    energy = doc.foundation_energy
+    return LabelRow(
+        index=index,
+        reason=doc.reason,
+        energy=doc.energy,
+        trajectory=trajectory.index,
+        step=step,
+        time_fs=float(trajectory.time_fs(step)),
+        generation=max((g for g, n in learned if n <= index), default=None),
+        predicted_mean=doc.predicted_energy,
+        predicted_std=doc.predicted_std,
+        probability=doc.probability,
+        energy_error=doc.error,
+        foundation_error=None if energy is None else energy - doc.energy,
+        force_rmse=doc.force_rmse,
+        foundation_force_rmse=doc.foundation_force_rmse,
+        learned_generation=min((g for g, n in learned if n > index), default=None),
+        seconds=doc.elapsed,
+        corrections=tuple(doc.corrections),
+        structure=to_atoms(doc.structure),
+    )
+
+
+def _training(record: Mapping[str, Any]) -> TrainingRow:
+    return TrainingRow(
+        generation=record["generation"],
+        n_labels=record.get("n_labels"),
+        seconds=record.get("seconds"),
+        drift=record.get("drift"),
+        chains=tuple(record.get("chains") or ()),
+    )
+
+
+def _stage(stage: Mapping[str, Any]) -> Stage:
+    temperature, pressure = stage.get("temperature"), stage.get("pressure")
+    values = temperature if isinstance(temperature, list | tuple) else [temperature]
+    dynamics = f" ({stage['dynamics']})" if stage.get("dynamics") else ""
+    return Stage(
+        n_steps=str(stage.get("n_steps", "–")),
+        temperature=" → ".join("–" if v is None else f"{float(v):g} K" for v in values),
+        pressure="–" if pressure is None else f"{float(pressure):g} kbar",
+        ensemble=str(stage.get("ensemble", "nvt")).upper() + dynamics,
+    )
+
+
+def _calibration(run: RunDoc, labels: Iterable[LabelRow]) -> tuple[CalibrationState, ...]:
+    """Replay the calibration: the state that judged each label, and the one after the last."""
+    state = Calibration(**(run.calibration.model_dump() | {"n": 0.0, "sum_z2": 0.0}))
+    states = []
+    for label in labels:
+        std = label.predicted_std
+        if label.energy_error is None or std is None or not np.isfinite(std) or std <= 0:
+            continue
+        states.append((label.index, state))
+        state = state.update(label.energy_error, std)
+    return tuple(
+        CalibrationState(index, s.shape + s.n / 2, s.rate + s.sum_z2 / 2)
+        for index, s in [*states, (None, state)]
     )
 
 
@@ -208,10 +256,6 @@ def _each(folder: Path, pattern: str, read: Callable[[Path], T], problems: list[
     return [item for item in found if item is not None]
 
 
-def _number(text: str | None) -> float:
-    return float(text) if text not in (None, "", "None") else float("nan")  # type: ignore[arg-type]
-
-
 def _thermo(folder: Path, problems: list[str]) -> dict[str, np.ndarray]:
     rows: dict[int, tuple[list[float], str]] = {}
     for path in _files(folder, "*.csv"):
@@ -221,7 +265,7 @@ def _thermo(folder: Path, problems: list[str]) -> dict[str, np.ndarray]:
                 if row.get("source") not in ("model", "label"):
                     continue
                 try:
-                    values = [_number(row.get(name)) for name in THERMO_COLUMNS]
+                    values = [float(row.get(name) or "nan") for name in THERMO_COLUMNS]
                     rows[int(values[0])] = (values, row["source"])  # a later segment wins
                 except ValueError as error:
                     problems.append(f"a line of thermo/{path.name} could not be read: {error}")
@@ -243,21 +287,4 @@ def _last_frame(folder: Path) -> Atoms | None:
                 continue
             if isinstance(atoms, Atoms):
                 return atoms
-    return None
-
-
-def find_setting(settings: Any, name: str) -> Any:
-    """Find a key at any depth of nested settings; None if it is not there."""
-    if isinstance(settings, Mapping):
-        if name in settings and settings[name] is not None:
-            return settings[name]
-        children = list(settings.values())
-    elif isinstance(settings, list | tuple):
-        children = list(settings)
-    else:
-        return None
-    for child in children:
-        found = find_setting(child, name)
-        if found is not None:
-            return found
     return None

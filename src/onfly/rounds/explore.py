@@ -189,8 +189,8 @@ class _Segment:
         rounds, quiet = self.spec.rounds, self.spec.stopping.quiet_steps
         if rounds.length is not None and step - first >= rounds.length:
             return True
-        if self.driver.locate(step)[1] == 0:
-            return True
+        if self.requests and self.driver.locate(step)[1] == 0:
+            return True  # what a stage asked for is learned before the next one
         if quiet is not None and step - self.doc.last_call_step >= quiet:
             return True
         n_warmup = sum(request.reason == "warmup" for request in self.requests)

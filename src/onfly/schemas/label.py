@@ -34,6 +34,21 @@ RUN_FIELDS: tuple[str, ...] = (
 )
 
 
+# the context of a label in one run; stored labels do not hold it
+RUN_FIELDS: tuple[str, ...] = (
+    "run_id",
+    "index",
+    "reason",
+    "md_step",
+    "predicted_energy",
+    "predicted_std",
+    "probability",
+    "force_rmse",
+    "foundation_energy",
+    "foundation_force_rmse",
+)
+
+
 def structure_hash(structure: Structure | Molecule, decimals: int = 8) -> str:
     """Hash species, order, cell and positions, rounded to ``decimals`` in Å.
 

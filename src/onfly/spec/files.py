@@ -51,9 +51,7 @@ class RunFile(Spec):
         own, gathered = split(source, set(cls.model_fields) - {"spec"}, origins)
         if "structure" in own and isinstance(own["structure"], str):
             own["structure"] = (source.folder / Path(own["structure"]).expanduser()).resolve()
-        return cls.model_validate(
-            own | {"spec": gathered.groups}, context={"units_required": True}
-        )
+        return cls.model_validate(own | {"spec": gathered.groups}, context={"units_required": True})
 
 
 def split(
@@ -72,7 +70,9 @@ def split(
     gathered = gather(rest, also_known=own_keys)
     resolve_foundation(gathered.groups, source.folder)
     origins |= {("spec", *new): old for new, old in gathered.origins.items()}
-    origins |= {("spec", group): (group,) for group in gathered.groups if ("spec", group) not in origins}
+    origins |= {
+        ("spec", group): (group,) for group in gathered.groups if ("spec", group) not in origins
+    }
     origins.setdefault(("spec",), ())
     missing = missing_keys(gathered.groups)
     if missing:
@@ -89,9 +89,7 @@ def missing_keys(groups: dict[str, Any]) -> list[tuple[Key, str]]:
         )
     trajectories = groups.get("trajectories", {})
     if isinstance(trajectories, dict) and "stages" not in trajectories:
-        problems.append(
-            (("stages",), "is missing (such as `[{n_steps: 5000, temperature: 300}]`)")
-        )
+        problems.append((("stages",), "is missing (such as `[{n_steps: 5000, temperature: 300}]`)"))
     labels = groups.get("labels", {})
     if isinstance(labels, dict) and labels.get("labeller") is None:
         text = LabelsSpec.model_fields["labeller"].description

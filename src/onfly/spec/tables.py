@@ -142,6 +142,13 @@ def _limits(info: FieldInfo) -> str:
     return ", ".join(parts)
 
 
+def _group(name: str) -> type[Spec]:
+    group = RunSpec.model_fields[name].annotation
+    assert isinstance(group, type)
+    assert issubclass(group, Spec)
+    return group
+
+
 TABLES: dict[str, tuple[type[Spec], str]] = {
     "run file": (RunFile, ""),
     "campaign file": (CampaignFile, ""),
@@ -149,10 +156,7 @@ TABLES: dict[str, tuple[type[Spec], str]] = {
     "query": (QuerySpec, ""),
     "stages": (MDStage, ""),
     "tolerances": (Tolerance, ""),
-} | {
-    group: (RunSpec.model_fields[group].annotation, group)  # type: ignore[dict-item]
-    for group in GROUPS
-    if group not in ("tolerance", "seed")
+    **{name: (_group(name), name) for name in GROUPS if name not in ("tolerance", "seed")},
 }
 
 

@@ -131,7 +131,7 @@ def parse_yaml(text: str, name: str = "<text>") -> tuple[Any, dict[Key, int]]:
     return data, lines
 
 
-def _refuse(problem: str, node: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _refuse(problem: str, node: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 

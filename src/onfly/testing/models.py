@@ -50,7 +50,8 @@ def random_mace(
 ) -> Path:
     """Write a MACE model of H, C, O, Na and Cl with random weights, made in a second.
 
-    `block` is the kind of its interactions, `options` are further ones of mace's own.
+    `block` is the kind of its interactions, `options` are further ones of mace's own. A path that
+    ends in ``.safetensors`` gets a converted model, any other one a pickle.
     """
     from onfly.potentials.mace_loading import import_mace
     from onfly.potentials.precision import default_dtype
@@ -81,7 +82,12 @@ def random_mace(
             radial_MLP=[16, 16],
             **options,
         )
-    torch.save(model, path)
+    if path.suffix == ".safetensors":
+        from onfly.potentials.mace_conversion import write_converted
+
+        write_converted(model, path, "random.model", "0" * 64)
+    else:
+        torch.save(model, path)
     return path
 
 
