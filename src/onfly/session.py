@@ -21,11 +21,11 @@ from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
-from onfly.learning.target import potential_target
 from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.labels.store import LabelStore
+from onfly.learning.target import potential_target
 from onfly.potentials import Potential, load_foundation
 from onfly.proof import Ledger
 from onfly.schemas import (

@@ -12,11 +12,11 @@ import shlex
 import pytest
 import typer.main
 import yaml
+from onfly.flows.config import RunConfig
 from pydantic_core import PydanticUndefined
 
 from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
-from onfly.flows.config import RunConfig
 from onfly.labels.presets import label_maker, preset_names
 from onfly.settings import OnflySettings
 from tests.examples.conftest import ROOT

@@ -8,10 +8,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 from ase.geometry import get_distances
-
 from onfly.cli.yaml_file import load_config
 from onfly.flows.campaign_config import CampaignConfig
 from onfly.flows.config import RunConfig, read_structure
+
 from onfly.units import EV_PER_KCAL_MOL
 from tests.examples.conftest import ROOT
 

@@ -255,7 +255,7 @@ def test_what_is_no_document_is_refused(document):
 )
 def test_limit_of_the_net_force_can_be_set(copper, limit, passes):
     label = extract_label(AseLabelMaker(calculator="ase.calculators.emt.EMT").run(copper))
-    label.forces = (np.array(label.forces) + [0, 0, 0.03]).tolist()
+    label.forces = (np.array(label.forces) + np.array([0, 0, 0.03])).tolist()
     if passes:
         validate_label(label, max_net_force=limit)
     else:

@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from onfly.schemas.run import CalibrationDoc, RunDoc
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.analysis.metrics import binomial_interval
@@ -19,7 +20,6 @@ from onfly.bayes.calibration import Calibration
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.label import LabelDoc, structure_hash
 from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc
-from onfly.schemas.run import CalibrationDoc, RunDoc
 from onfly.schemas.types import from_any_structure
 
 THRESHOLD = 0.5 * units.kcal / units.mol

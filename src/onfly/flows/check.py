@@ -12,7 +12,6 @@ from onfly.bayes.posterior import posterior_from_dict
 from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
 from onfly.potentials.foundation import check_foundation
-from onfly.rounds.criteria import criterion_of
 from onfly.rounds.new import new_run
 from onfly.session import Session
 from onfly.spec import RunSpec
