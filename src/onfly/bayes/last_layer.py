@@ -74,7 +74,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     ridge: float = 1e-4
     force_rows: int | None = None
     force_draws: int = 16
-    scale: float = 1.0
+    scale: float = 2.0
     scale_memory: int = 10
 
     kind: ClassVar[str] = "last_layer"
