@@ -104,6 +104,13 @@ def test_unlike_configurations_are_less_certain(updated):
     assert seen.max() < (FAST.scale * max(target.scales.energy_std, residual)) ** 2
 
 
+def test_labels_that_come_together_get_more_steps(initial):
+    posterior = LastLayerPosterior(n_steps=40, steps_per_new=15)
+    for n_new, expected in ((1, 40), (4, 60)):
+        _, info = update(posterior, initial, 4, n_new=n_new)
+        assert info.traces[0]["step"][-1] + 1 == expected
+
+
 def test_force_rows_narrow_it(initial):
     state, _ = update(FAST, initial, 3)
     without = LastLayerPosterior(n_steps=100, step_size=1e-2, force_rows=0)
@@ -313,6 +320,7 @@ def test_settings():
         {"force_rows": -1},
         {"force_draws": 0},
         {"scale_memory": -1},
+        {"steps_per_new": -1},
         {"optimizer": "lbfgs"},
         {"burn_in": 0.2},
     ):
