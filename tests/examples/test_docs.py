@@ -17,13 +17,16 @@ from pydantic_core import PydanticUndefined
 from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
+from onfly.cli import reference
 from onfly.labels.presets import label_maker, preset_names
+from onfly.rounds.table import PHASES
 from onfly.settings import OnflySettings
 from onfly.spec.campaign import CampaignFile
 from onfly.spec.files import RunFile
 from onfly.spec.migration import ENDED, RENAMED
 from onfly.spec.yaml import load
 from tests.examples.conftest import ROOT
+from tests.test_layers import LAYERS
 
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -168,10 +171,30 @@ def test_yaml_blocks_are_valid(text, tmp_path):
     posterior_from_dict({"kind": file.spec.posterior.kind, **file.spec.posterior.options})
 
 
-def test_the_example_of_a_mistake_is_what_the_command_says(tmp_path):
+def test_every_key_of_an_earlier_version_is_explained():
     page = (ROOT / "docs" / "moving_from_0.1.md").read_text()
     for group, key in [*ENDED, *RENAMED]:
         assert f"`{group}.{key}`" in page or f"`{group}: {{{key}" in page, key
+
+
+def test_the_page_of_commands_is_current():
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert reference.page() == page, "run `python -m onfly.cli.reference docs/commands.md`"
+
+
+def test_the_picture_of_the_layers_is_that_of_the_test():
+    picture = blocks(ROOT / "docs" / "architecture.md", "text")[0]
+    rows = [line.replace("└─", "").split() for line in picture.splitlines()]
+    assert [set(row) for row in rows] == LAYERS
+
+
+def test_the_table_of_phases_names_the_functions_that_there_are():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `rounds\.(\w+\.\w+)`", page, re.M))
+    assert list(rows) == list(PHASES)
+    for name in rows.values():
+        module, function = name.split(".")
+        assert callable(getattr(importlib.import_module(f"onfly.rounds.{module}"), function))
 
 
 def commands():
