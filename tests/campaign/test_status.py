@@ -21,7 +21,6 @@ from onfly.settings import get_settings
 from onfly.testing.models import toy_model
 from tests.campaign.conftest import metals
 
-
 NOWHERE = ArtifactRef(path="none", sha256="0" * 64, nbytes=0)
 
 

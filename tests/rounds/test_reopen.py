@@ -124,7 +124,7 @@ def test_a_ready_run_has_nothing_to_go_on_with():
 def test_a_proof_that_failed_may_be_tried_again():
     spec = toy_spec(proof={"attempts": 1, "steps": 40})
     state = run(step=70, spec=spec, attempt=0, t_programme_step=40, t_origin=40, t_n_steps=70)
-    with pytest.raises(ReopenError, match="raise proof.attempts"):
+    with pytest.raises(ReopenError, match=r"raise proof\.attempts"):
         reopen(state, spec, closed(n_failed=3))
     more = toy_spec(proof={"attempts": 2, "steps": 40})
     assert reopen(state, more, closed(n_failed=3)).phase == "close"

@@ -10,9 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from onfly.bayes.calibration import Calibration
 from onfly.dynamics.calculator import DriverCalculator, SuppliedLabel
-from onfly.dynamics.criteria import Assessment, Criterion
+from onfly.dynamics.criteria import Assessment, Calibrations, Criterion
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.integrators import build_dynamics, capture, restore
 from onfly.dynamics.predictor import Predictor, StepPrediction
@@ -117,7 +116,7 @@ class MDDriver:
         When a step must be taken with a label's forces; judged once per step, on the
         configuration that the step leads to.
     calibration
-        Of the ensemble's std; constant between two labels.
+        Of the ensemble's standard deviations; constant during a round.
     key
         Names the random streams of the trajectory.
     guards
@@ -137,7 +136,7 @@ class MDDriver:
         predictor: Predictor,
         stages: Sequence[MDStage],
         criterion: Criterion,
-        calibration: Calibration,
+        calibration: Calibrations,
         key: tuple[str | int, ...],
         *,
         guards: Guards | None = None,

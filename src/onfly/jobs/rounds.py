@@ -15,6 +15,7 @@ from onfly.jobs.base import otf_job
 from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
 from onfly.jobs.update import UpdateMaker
+from onfly.labels.failures import report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
 from onfly.rounds.judge import Answer, requested_structure
@@ -229,6 +230,8 @@ class RoundMaker(Maker):
                 state.posterior.n_labels + position,
                 state.posterior.last_label_dir or prev_dir,
             )
+            if isinstance(job, Job):  # why a label failed must travel along the chain
+                job = report_failures(job)
             _prioritise(job, state)
             jobs.append(job)
             outputs.append(job.output)

@@ -6,14 +6,15 @@ is learned and no label stops anything. Its audited steps are drawn at random be
 
 from __future__ import annotations
 
-from onfly.bayes.calibration import Calibration
+from dataclasses import replace
+
 from onfly.dynamics.state import MDState
 from onfly.proof import Block, Ledger, ProofRule, closing_block, draw_block
 from onfly.rounds.judge import calibrated
 from onfly.rounds.programme import closing_stages
 from onfly.schemas import RunState, TrajectoryDoc
 from onfly.seeds import numpy_stream
-from onfly.session import OpenRun, Session, calibration_doc
+from onfly.session import OpenRun, Session, calibration_docs
 
 __all__ = ["after_explore", "after_judge", "close", "closing_length", "proof_rule"]
 
@@ -138,17 +139,11 @@ def _judge_block(run: OpenRun, state: RunState, ledger: Ledger) -> RunState:
     if block is not None and block.state == "open" and state.requests:
         look = state.posterior.look + 1
         return state.evolve(phase="label", look=look, n_waits=state.posterior.n_waits + 1)
-    return _without_requests(state).evolve(
-        phase="close", calibration=_with_block(state, ledger)
-    )
-
-
-def _with_block(state: RunState, ledger: Ledger) -> object:
-    """Return the calibration with the errors of the closing block that was decided."""
-    calibration = Calibration(**state.posterior.calibration.model_dump())
+    # the errors of the block that was decided count from now on
+    found = run.calibrations()
     for entry in ledger.closing(state.posterior.attempt):
-        calibration = calibrated(calibration, entry)
-    return calibration_doc(calibration)
+        found = replace(found, energy=calibrated(found.energy, entry))
+    return _without_requests(state).evolve(phase="close", **calibration_docs(found))
 
 
 def close(session: Session, state: RunState) -> RunState:

@@ -28,6 +28,8 @@ __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
 
+FORCES_STD = "forces_std"
+
 
 @dataclass(frozen=True)
 class ExploreOptions:
@@ -118,8 +120,10 @@ class _Segment:
         self.driver = MDDriver(
             run.predictor(options.member, options.monitor_interval),
             programme(posterior, trajectory),
-            criterion_of(posterior, watch_only=options.watch_only or self.closing),
-            run.calibration(),
+            criterion_of(
+                posterior, state.numbers, watch_only=options.watch_only or self.closing
+            ),
+            run.calibrations(),
             self.key,
             guards=Guards(
                 max_temperature=guards.max_temperature,
@@ -284,11 +288,13 @@ class _Segment:
             stress=prediction.stress,
             source="model",
         )
+        # beside the forces that were predicted: errors of forces are judged by it
+        spread = {} if prediction.forces_std is None else {FORCES_STD: prediction.forces_std}
         return RequestDoc(
             reason=reason,
             trajectory=self.doc.index,
             md_step=step,
-            structure=self.workspace.save_md_state(asked.to_arrays()),
+            structure=self.workspace.save_md_state(asked.to_arrays() | spread),
             predicted_energy=prediction.energy - self.run_view.offset,
             predicted_std=prediction.energy_std,
             probability=assessment.probability,

@@ -14,9 +14,8 @@ import numpy as np
 from ase import Atoms
 from pymatgen.core import Molecule, Structure
 
-from onfly.bayes.calibration import Calibration
 from onfly.bayes.posterior import posterior_from_dict
-from onfly.dynamics.criteria import EnergyCriterion
+from onfly.dynamics.criteria import Calibrations, EnergyCriterion
 from onfly.dynamics.driver import MDDriver, Moved
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.stages import MDStage, total_steps
@@ -189,7 +188,7 @@ def _foundation_md(
                 predictor,
                 [_long(run.spec.trajectories.stages[0], spacing * max(n_wanted, 1))],
                 EnergyCriterion(1.0, watch_only=True),
-                Calibration(),
+                Calibrations(),
                 key,
                 time_step=run.spec.trajectories.time_step,
             )

@@ -18,6 +18,7 @@ from onfly.spec import RunSpec
 
 __all__ = [
     "CalibrationDoc",
+    "ForceCalibrationDoc",
     "Phase",
     "PosteriorDoc",
     "ProductionSource",
@@ -52,6 +53,18 @@ class CalibrationDoc(_Frozen):
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 1.0
     surprise: float = 0.0
+
+
+class ForceCalibrationDoc(_Frozen):
+    """Sufficient statistics of the forces (see ``onfly.bayes.ForceCalibration``)."""
+
+    shape: float = 1.5
+    rate: float = 1.5
+    correlation: float = 0.1
+    pool: float = 10.0
+    species: tuple[int, ...] = Field((), description="Atomic numbers.")
+    n: tuple[float, ...] = Field((), description="Effective number of errors, by species.")
+    sum_z2: tuple[float, ...] = ()
 
 
 class RequestDoc(_Frozen):
@@ -154,6 +167,10 @@ class PosteriorDoc(StructureMetadata):
     input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
     ensemble: EnsembleDoc | None = None
     calibration: CalibrationDoc
+    force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
+    tolerance_atoms: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="By tolerance of forces, the atoms that it is about."
+    )
 
     n_records: int = Field(0, description="Records of the ledger that count.")
     n_labels: int = 0
