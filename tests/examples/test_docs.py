@@ -160,9 +160,9 @@ def test_yaml_blocks_are_valid(text, tmp_path):
         model = CampaignFile
         del around["structure"]
         around |= {"campaign": "docs", "structures": ["*.cif"]}
-    missing = yaml.safe_dump({k: v for k, v in around.items() if k not in keys})
+    missing = {k: v for k, v in around.items() if k not in keys}
     path = tmp_path / "block.yaml"
-    path.write_text(text + "\n" + missing)
+    path.write_text(text + (yaml.safe_dump(missing) if missing else ""))
     file = load(path, model)
     labeller = file.spec.labels.labeller
     if "labeller" in keys and labeller.name != "atomate2.cp2k.jobs.core.StaticMaker":
