@@ -71,7 +71,10 @@ class Criterion(Protocol):
         Whether the prediction must hold the std of the forces.
     """
 
-    needs_forces_std: bool
+    @property
+    def needs_forces_std(self) -> bool:
+        """Whether the prediction must hold the std of the forces."""
+        ...
 
     def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the assessment of a prediction.
@@ -174,9 +177,7 @@ class ForceCriterion:
             raise ValueError("a force criterion needs predictions with the std of the forces")
         chosen = list(self.atoms)
         kinds = np.asarray(self.numbers)[chosen]
-        found = calibration.forces.exceedance(
-            prediction.forces_std[chosen], self.threshold, kinds
-        )
+        found = calibration.forces.exceedance(prediction.forces_std[chosen], self.threshold, kinds)
         worst = int(np.argmax(np.nan_to_num(found, nan=1.0)))
         probability = float(found[worst])
         exceeded = not probability <= self.max_probability

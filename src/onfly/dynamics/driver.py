@@ -232,9 +232,7 @@ class MDDriver:
             if assessment.fires:
                 self._dynamics = None
                 atoms = self._evaluated()
-                request = LabelRequest(
-                    "uncertain", atoms, state.step + 1, prediction, assessment
-                )
+                request = LabelRequest("uncertain", atoms, state.step + 1, prediction, assessment)
                 return state, request
         new = self._accepted(state, dynamics)
         target = self.stages[index].temperature_at(within)

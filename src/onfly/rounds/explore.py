@@ -120,9 +120,7 @@ class _Segment:
         self.driver = MDDriver(
             run.predictor(options.member, options.monitor_interval),
             programme(posterior, trajectory),
-            criterion_of(
-                posterior, state.numbers, watch_only=options.watch_only or self.closing
-            ),
+            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
             run.calibrations(),
             self.key,
             guards=Guards(
@@ -211,7 +209,9 @@ class _Segment:
     def _moved(self, event: Moved) -> None:
         state, assessment = self.state, event.assessment
         probability = None if assessment is None else assessment.probability
-        std = None if assessment is None or event.prediction is None else event.prediction.energy_std
+        std = (
+            None if assessment is None or event.prediction is None else event.prediction.energy_std
+        )
         if assessment is not None:
             if assessment.exceeded and not self._uncertain:
                 logger.warning(
@@ -352,9 +352,7 @@ class _Segment:
         )
 
 
-def rewound(
-    trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc
-) -> TrajectoryDoc:
+def rewound(trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc) -> TrajectoryDoc:
     """Return a trajectory with other velocities at its last state, since its label failed."""
     run = session.open(posterior)
     state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
