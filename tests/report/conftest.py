@@ -44,7 +44,7 @@ class Scenario:
     phase: str = "done"
     n_steps: int = 3000
     audits: bool = True
-    closing: int = 33  # audits of a closing block behind the last step
+    closing: int = 31  # audits of a closing block behind the last step
     n_failed: int = 0  # of them
     published: bool = True
     molecule: bool = False

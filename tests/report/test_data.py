@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 
-from onfly.artifacts import ArtifactError
+from onfly.artifacts import ArtifactError, RunWorkspace
 from onfly.bayes.calibration import Calibration
 from onfly.report.data import load_documents, load_run
 
@@ -21,7 +21,7 @@ def test_everything_is_read(finished_run):
     assert data.identity.run_id == "CaZrS3-demo"
     assert data.identity.n_atoms == len(data.structure) == 41
     assert data.verdict.state == "ready"
-    assert data.verdict.n_audits == len(data.closing) == 33
+    assert data.verdict.n_audits == len(data.closing) == 31
     assert data.n_within == sum(abs(x.energy_error) <= data.threshold for x in data.audits)
     assert (data.counts.n_labels, data.counts.n_waits) == (len(data.labels), 17)
     assert [label.index for label in data.labels] == list(range(len(data.labels)))
@@ -30,7 +30,7 @@ def test_everything_is_read(finished_run):
     assert trajectory.thermo["step"].tolist() == list(range(1, 3001))
     assert [stage.temperature for stage in data.stages] == ["300 K", "800 K"]
     assert len(trajectory.last_frame) == 41
-    assert data.trainings[-1].generation == len(data.trainings)
+    assert data.trainings[-1].generation == len(data.trainings) + 1
     assert data.threshold == pytest.approx(0.5 * units.kcal / units.mol)
     assert (data.audit_interval, data.max_probability, data.required_coverage) == (100, 0.05, 0.9)
 
@@ -60,8 +60,8 @@ def test_calibration_is_replayed_as_the_run_did_it(finished_run):
     run, _ = load_documents(finished_run)
     last = data.calibration[-1]
     assert last.label is None
-    assert last.a == pytest.approx(run.calibration.shape + run.calibration.n / 2)
-    assert last.b == pytest.approx(run.calibration.rate + run.calibration.sum_z2 / 2)
+    assert last.a == pytest.approx(run.posterior.calibration.shape + run.posterior.calibration.n / 2)
+    assert last.b == pytest.approx(run.posterior.calibration.rate + run.posterior.calibration.sum_z2 / 2)
     assert [s.label for s in data.calibration[:-1]] == [label.index for label in data.judged]
     state = Calibration(shape=last.a, rate=last.b)
     assert last.scale_factor == pytest.approx(state.scale_factor)
@@ -80,9 +80,11 @@ def test_a_later_segment_wins(write_run):
     assert (np.diff(data.trajectories[0].thermo["step"]) == 1).all()
 
 
-def test_a_run_that_has_just_begun(write_run):
+def test_a_run_that_has_just_begun(write_run, tmp_path):
     folder = write_run(n_steps=20, phase="start", audits=False)
-    forget(folder, "trajectories", "training")
+    forget(folder, "trajectories", "training", "ledger.jsonl")
+    workspace = RunWorkspace(tmp_path, folder.name)
+    workspace.write_state(workspace.read_state().evolve(n_records=0))
     data = load_run(folder)
     assert data.labels == ()
     assert data.trajectories[0].last_frame is None

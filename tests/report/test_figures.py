@@ -42,7 +42,7 @@ def test_the_comparison_shows_both_errors_and_the_tolerance(data):
     energy, force = comparison(data).figure.axes
     before, after = (patch.get_width() for patch in energy.patches)
     audits = data.closing
-    assert len(audits) == 33
+    assert len(audits) == 31
     assert after == pytest.approx(1000 * rmse([x.energy_error for x in audits]))
     assert before == pytest.approx(1000 * rmse([x.foundation_error for x in audits]))
     texts = [text.get_text() for text in energy.texts]
