@@ -20,8 +20,16 @@ from onfly.labels.store import LabelStore
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.new import new_run
 from onfly.rounds.verdict import judge_run
-from onfly.schemas import CalibrationDoc, EnsembleDoc, FineTunedModelDoc, LabelDoc, RunState
-from onfly.schemas import TrajectoryDoc, from_any_structure, structure_hash
+from onfly.schemas import (
+    CalibrationDoc,
+    EnsembleDoc,
+    FineTunedModelDoc,
+    LabelDoc,
+    RunState,
+    TrajectoryDoc,
+    from_any_structure,
+    structure_hash,
+)
 from onfly.schemas.artifact import ArtifactRef
 from onfly.schemas.model import ErrorStatistics
 from onfly.spec import RunSpec
@@ -229,7 +237,9 @@ class Writer:
             kinetic = 1.5 * len(self.atoms) * units.kB * thermostat
             potential = self.energy + kinetic + self.rng.normal(scale=0.05)
             std = (
-                THRESHOLD * (0.06 + 0.5 / (1 + 0.5 * self.ledger.n_labels)) * self.rng.uniform(0.7, 1.3)
+                THRESHOLD
+                * (0.06 + 0.5 / (1 + 0.5 * self.ledger.n_labels))
+                * self.rng.uniform(0.7, 1.3)
             )
             p = self.calibration.exceedance(std, THRESHOLD)
             source = "label" if k in steps else "model"

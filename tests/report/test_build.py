@@ -4,12 +4,11 @@ import re
 
 import pytest
 from PIL import Image
+from tests.report.conftest import forget
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.report import build_campaign_report, build_report, find_runs
 from onfly.report.tables import formula_html, number
-
-from tests.report.conftest import forget
 
 FIGURES = {
     "comparison",
@@ -42,7 +41,13 @@ def page(finished_run, tmp_path_factory):
 def test_page_holds_everything(page):
     text = _text(page)
     assert set(re.findall(r'data-figure="([^"]+)"', text)) == FIGURES
-    for phrase in ("mace-mp-medium", "otf vasp label", "in 17 waits", "VaspErrorHandler", "algo_tet"):
+    for phrase in (
+        "mace-mp-medium",
+        "otf vasp label",
+        "in 17 waits",
+        "VaspErrorHandler",
+        "algo_tet",
+    ):
         assert phrase in text
     assert "INCAR: set ALGO = All" in text
     assert "31 of 31 audits of closing block 1 kept the tolerance" in text

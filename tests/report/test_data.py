@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import units
+from tests.report.conftest import forget
 
 from onfly.artifacts import ArtifactError, RunWorkspace
 from onfly.bayes.calibration import Calibration
 from onfly.report.data import load_documents, load_run
-
-from tests.report.conftest import forget
 
 
 def test_everything_is_read(finished_run):
@@ -60,8 +59,12 @@ def test_calibration_is_replayed_as_the_run_did_it(finished_run):
     run, _ = load_documents(finished_run)
     last = data.calibration[-1]
     assert last.label is None
-    assert last.a == pytest.approx(run.posterior.calibration.shape + run.posterior.calibration.n / 2)
-    assert last.b == pytest.approx(run.posterior.calibration.rate + run.posterior.calibration.sum_z2 / 2)
+    assert last.a == pytest.approx(
+        run.posterior.calibration.shape + run.posterior.calibration.n / 2
+    )
+    assert last.b == pytest.approx(
+        run.posterior.calibration.rate + run.posterior.calibration.sum_z2 / 2
+    )
     assert [s.label for s in data.calibration[:-1]] == [label.index for label in data.judged]
     state = Calibration(shape=last.a, rate=last.b)
     assert last.scale_factor == pytest.approx(state.scale_factor)
@@ -126,7 +129,7 @@ def test_no_run(tmp_path):
 
 def test_a_run_of_version_0_1_is_told_in_one_message():
     folder = Path(__file__).parent.parent / "data/v0_1/artifacts/runs/v0-1"
-    with pytest.raises(ArtifactError, match="written by version 0.1") as caught:
+    with pytest.raises(ArtifactError, match=r"written by version 0\.1") as caught:
         load_run(folder)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -18,7 +18,8 @@ from onfly.artifacts.workspace import RUNS, RunWorkspace
 from onfly.bayes.calibration import Calibration
 from onfly.labels.errors import LabelError
 from onfly.labels.store import LabelStore
-from onfly.proof import Ledger, LedgerEntry, Verdict as Proof, closing_block
+from onfly.proof import Ledger, LedgerEntry, closing_block
+from onfly.proof import Verdict as Proof
 from onfly.report.logs import last_frame, thermo_columns
 from onfly.report.records import (
     AUDITS,

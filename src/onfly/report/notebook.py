@@ -36,9 +36,7 @@ class Card:
         return self.html
 
 
-def show(
-    what: RunState | FineTunedModelDoc | str | Path, root: str | Path | None = None
-) -> Card:
+def show(what: RunState | FineTunedModelDoc | str | Path, root: str | Path | None = None) -> Card:
     """Return the card of a run or model.
 
     Parameters

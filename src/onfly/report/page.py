@@ -106,9 +106,7 @@ def sections(data: RunReportData) -> list[Section]:
         if key == "labels" and data.judged and not data.audits:
             missing.append("No audit was made yet, so the accuracy is not proven.")
         if key == "labels" and data.n_unjudged:
-            missing.append(
-                f"{data.n_unjudged} audits could not be computed: they count as failed."
-            )
+            missing.append(f"{data.n_unjudged} audits could not be computed: they count as failed.")
         if key == "trust" and 0 < len(judged.labels) < FEW:
             missing.append(
                 f"Only {len(judged.labels)} errors are known: too few to say whether the error "
