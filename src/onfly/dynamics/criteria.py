@@ -174,9 +174,7 @@ class ForceCriterion:
             raise ValueError("a force criterion needs predictions with the std of the forces")
         chosen = list(self.atoms)
         kinds = np.asarray(self.numbers)[chosen]
-        found = calibration.forces.exceedance(
-            prediction.forces_std[chosen], self.threshold, kinds
-        )
+        found = calibration.forces.exceedance(prediction.forces_std[chosen], self.threshold, kinds)
         worst = int(np.argmax(np.nan_to_num(found, nan=1.0)))
         probability = float(found[worst])
         exceeded = not probability <= self.max_probability
