@@ -125,9 +125,7 @@ class _Segment:
         self.driver = driver_of(stages)(
             run.predictor(options.member, options.monitor_interval),
             stages,
-            criterion_of(
-                posterior, state.numbers, watch_only=options.watch_only or self.closing
-            ),
+            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
             run.calibrations(),
             self.key,
             guards=Guards(
