@@ -16,8 +16,8 @@ __all__ = ["commands", "page"]
 
 _HEAD = """# Commands
 
-Made from the commands by `python -m onfly.cli.reference docs/commands.md`; `onfly COMMAND --help` says
-the same. `onfly --install-completion` sets up the completion of your shell. Files of settings are
+Made from the commands by `python -m onfly.cli.reference docs/commands.md`; `onfly COMMAND --help`
+says the same. `onfly --install-completion` sets up the completion of your shell. Files of settings are
 described in [configuration](configuration.md).
 
 Exit codes: 0 *ready*, or done as asked; 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs
@@ -45,7 +45,8 @@ def _section(name: str, command: Any) -> str:
     given = [p for p in command.params if "--help" not in p.opts]
     arguments = [p for p in given if p.param_type_name == "argument"]
     usage = " ".join(["onfly", name, *(_usage(p) for p in arguments)])
-    text = f"\n## onfly {name}\n\n```text\n{usage}{' [OPTIONS]' if len(given) > len(arguments) else ''}"
+    options = " [OPTIONS]" if len(given) > len(arguments) else ""
+    text = f"\n## onfly {name}\n\n```text\n{usage}{options}"
     text += f"\n```\n\n{_paragraphs(command.help or '')}\n"
     if given:
         text += "\n| | default | meaning |\n|---|---|---|\n"
