@@ -48,18 +48,22 @@ class Report:
         for row in self.rows:
             print(f"| {' | '.join(_short(row.get(c)) for c in columns)} |")
         if path is not None:
-            content = {
-                "benchmark": self.name,
-                "settings": self.settings,
-                "machine": {
-                    "processor": platform.processor() or platform.machine(),
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "onfly": version("onfly"),
-                },
-                "rows": self.rows,
-            }
-            path.write_text(json.dumps(content, indent=1, default=str))
+            self.write(path)
+
+    def write(self, path: Path) -> None:
+        """Write the JSON file with the rows so far."""
+        content = {
+            "benchmark": self.name,
+            "settings": self.settings,
+            "machine": {
+                "processor": platform.processor() or platform.machine(),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "onfly": version("onfly"),
+            },
+            "rows": self.rows,
+        }
+        path.write_text(json.dumps(content, indent=1, default=str))
 
 
 def _short(value: Any) -> str:

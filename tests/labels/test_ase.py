@@ -149,3 +149,17 @@ def test_missing_calculator(copper):
         AseLabelMaker(
             calculator="ase.calculators.emt.EMT", calculator_kwargs={"unexpected": 1}
         ).run(copper)
+
+
+def test_version_of_a_calculator_of_ones_own_is_searched_once(monkeypatch):
+    """A class that belongs to no distribution must not cost a search with every label."""
+    from onfly.labels import ase
+
+    searches = []
+    monkeypatch.setattr(
+        ase.importlib.metadata, "packages_distributions", lambda: searches.append(1) or {}
+    )
+    ase._version_of.cache_clear()
+    assert [ase._version_of("my_calculators_xyz") for _ in range(3)] == [None] * 3
+    assert len(searches) == 1
+    ase._version_of.cache_clear()

@@ -92,12 +92,12 @@ class _Campaign:
         mode = self.maker.maker_for(structure).mode
         write_start(self.workspace(run_id), Start((structure,), mode))
 
-    def problems(self) -> list[str]:
+    def problems(self, here: bool) -> list[str]:
         """Return what is wrong with the runs, each sentence once with the runs it is true of."""
         found: dict[str, list[str]] = {}
         for run_id, structure in self.runs.items():
             spec = self.maker.maker_for(structure).resolved_spec
-            for problem in check_run(spec, [structure]):
+            for problem in check_run(spec, [structure], here=here):
                 found.setdefault(problem, []).append(run_id)
         return [f"{', '.join(runs[:5])}{' …' if len(runs) > 5 else ''}: {problem}"
                 for problem, runs in found.items()]  # fmt: skip
@@ -128,7 +128,7 @@ def submit(
             overrides=dict(settings.overrides),
         )
         campaign = _Campaign(settings, maker, maker.runs(structures), get_settings())
-        if problems := campaign.problems():
+        if problems := campaign.problems(here=to == "local"):
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
         place = _place(to, campaign, launchpad, project)
         missing = _missing(campaign, place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +9,10 @@ from jobflow import Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.posterior import posterior_from_dict
+from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
-from onfly.rounds.criteria import criterion_of
+from onfly.labels.stress import check_stress
+from onfly.potentials.foundation import check_foundation
 from onfly.rounds.new import new_run
 from onfly.session import Session
 from onfly.spec import RunSpec
@@ -26,6 +27,7 @@ def check_run(
     *,
     maker: Maker | None = None,
     session: Session | None = None,
+    here: bool = True,
 ) -> list[str]:
     """Return what would keep a run from its end, a sentence each; empty if nothing is known.
 
@@ -41,6 +43,8 @@ def check_run(
         The labeller; None makes that of the settings.
     session
         Of the process; None makes one.
+    here
+        Whether labels are computed on this machine, so that its programs count.
     """
     problems: list[str] = []
     for number, structure in enumerate(structures):
@@ -51,31 +55,33 @@ def check_run(
     problems += _said(
         lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     )
-    problems += _said(lambda: criterion_of(new_run(spec, structures[0], run_id="check").posterior))
+    problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
     problems += _foundation(spec, structures[0])
-    problems += _labeller(spec, structures[0], maker)
+    problems += _labeller(spec, structures[0], maker, here)
     for run_id in spec.labels.seed_from:
         problems += _said(lambda r=run_id: _exists(session or Session(), r))
     return problems
 
 
 def _foundation(spec: RunSpec, structure: Structure | Molecule) -> list[str]:
-    check = _optional("onfly.potentials.foundation", "check_foundation")
     elements = sorted({str(element) for element in structure.composition.elements})
-    return [] if check is None else list(check(spec.foundation, elements))
+    return list(check_foundation(spec.foundation, elements))
 
 
-def _labeller(spec: RunSpec, structure: Structure | Molecule, maker: Maker | None) -> list[str]:
+def _labeller(
+    spec: RunSpec, structure: Structure | Molecule, maker: Maker | None, here: bool
+) -> list[str]:
     given = spec.labels.labeller
     try:
         if maker is None and given is not None:
             maker = label_maker(given.name, **given.kwargs)
     except (ValueError, TypeError, ImportError) as error:
         return [f"labeller: {error}"]
-    check = _optional("onfly.labels.check", "check_labeller")
-    if check is None or maker is None:
+    if maker is None:
         return []
-    return [f"labeller: {problem}" for problem in check(maker, structure) or ()]
+    problems = [*check_labeller(maker, structure, here=here)]
+    problems += _said(lambda: check_stress(maker, spec.trajectories.stages))
+    return [f"labeller: {problem}" for problem in problems]
 
 
 def _exists(session: Session, run_id: str) -> None:
@@ -90,10 +96,3 @@ def _said(action: Any) -> list[str]:
     except (ValueError, TypeError, ImportError) as error:
         return [str(error)]
     return []
-
-
-def _optional(module: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
-        return None

@@ -15,6 +15,7 @@ from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
 from onfly.labels.maker import maker_for_run
 from onfly.labels.presets import label_maker
+from onfly.labels.stress import check_stress
 from onfly.labels.vasp import VaspLabelMaker
 from onfly.rounds.new import new_run
 from onfly.schemas import RunState
@@ -145,10 +146,9 @@ class OnTheFlyMaker(Maker):
         ValueError
             If a setting is impossible.
         """
-        several = isinstance(structure, list | tuple)
-        structures = list(structure) if several else [structure]
+        structures = _as_list(structure)
         spec = self.resolved_spec
-        if several and spec.trajectories.walkers == 1:
+        if len(structures) > 1 and spec.trajectories.walkers == 1:
             spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
         return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
@@ -163,8 +163,7 @@ class OnTheFlyMaker(Maker):
         Labels, updates and MD that are done are not done again. The settings are those of the
         run; of the maker only the jobs and the labeller are used.
         """
-        structures = list(structure) if isinstance(structure, list | tuple) else [structure]
-        return self._flow(state, structures, resumed=True)
+        return self._flow(state, _as_list(structure), resumed=True)
 
     def _labeller(self, spec: RunSpec, structure: Structure | Molecule) -> Maker:
         maker, other = self.label_maker, self.round_maker.label_maker
@@ -185,6 +184,7 @@ class OnTheFlyMaker(Maker):
         resumed: bool = False,
     ) -> Flow:
         labeller = self._labeller(state.posterior.spec, structures[0])
+        check_stress(labeller, state.posterior.spec.trajectories.stages)
         if self.mode == "resident":
             job = ResidentMaker(label_maker=labeller).make(state, structures, prev_dir)
         else:
@@ -197,3 +197,12 @@ class OnTheFlyMaker(Maker):
             {"onfly": {"run_id": state.run_id, "campaign": state.posterior.campaign}}
         )
         return flow
+
+
+def _as_list(
+    structure: Structure | Molecule | Sequence[Structure | Molecule],
+) -> list[Structure | Molecule]:
+    # a Structure is a sequence itself, of its sites
+    if isinstance(structure, Structure | Molecule):
+        return [structure]
+    return list(structure)

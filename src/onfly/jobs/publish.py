@@ -135,9 +135,7 @@ def publish_run(
         cpu_seconds=state.cpu_seconds,
     )
     atomic_write(run.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
-    done = state.evolve(
-        phase="stopped" if posterior.stopped else "done", model_id=model.model_id
-    )
+    done = state.evolve(phase="stopped" if posterior.stopped else "done", model_id=model.model_id)
     Progress(run.workspace.folder)(
         force=True, phase=done.phase, md_step=state.md_step, n_steps_total=state.n_steps_total
     )
@@ -182,4 +180,6 @@ class PublishMaker(Maker):
         if self.archive_maker is not None:
             jobs += self.archive_maker.jobs(session, state)
         route_like_current(jobs)
-        return Response(output=model, addition=Flow(jobs) if jobs else None)
+        if not jobs:
+            return Response(output=model)
+        return Response(output=model, addition=Flow(jobs))

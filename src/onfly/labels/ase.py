@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ __all__ = ["AseLabelMaker"]
 logger = logging.getLogger(__name__)
 
 
-def _distribution_version(dotted: str) -> str | None:
-    package = dotted.split(".")[0]
+@cache  # the search through all distributions takes longer than many labels
+def _version_of(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         pass
-    # slow, since it reads the files of every distribution: only if the names differ
+    # only if the names differ, since it reads the files of every distribution
     names = importlib.metadata.packages_distributions().get(package)
     return importlib.metadata.version(names[0]) if names else None
 
@@ -143,7 +144,7 @@ class AseLabelMaker(AseMaker):
         fields |= {
             "calculator": self.calculator,
             "calculator_kwargs": self.calculator_kwargs,
-            "calculator_version": _distribution_version(self.calculator),
+            "calculator_version": _version_of(self.calculator.split(".")[0]),
             "free_energy": point.free_energy,
         }
         fields |= self.task_document_kwargs.get("additional_fields", {})

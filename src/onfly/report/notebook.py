@@ -20,6 +20,7 @@ from onfly.report.theme import TONE_COLORS, tone
 from onfly.report.verdict import energy_text, percent
 from onfly.schemas import FineTunedModelDoc, RunState
 from onfly.settings import get_settings
+from onfly.spec import Tolerance
 
 __all__ = ["Card", "html_summary", "load_ipython_extension", "show"]
 
@@ -87,9 +88,14 @@ def _model_card(model: FineTunedModelDoc) -> str:
         good = proof.n_audits - proof.n_failed
         proven = _proven(proof.coverage, proof.confidence, good, proof.n_audits)
     waits = "" if model.n_waits is None else f", in {model.n_waits} waits"
+    tolerance = (
+        ", ".join(f"{t.name}: {t.text}" for t in map(Tolerance.model_validate, model.tolerances))
+        if model.threshold_ev is None
+        else f"{energy_text(model.threshold_ev)} on the energy of the whole cell"
+    )
     rows = [
         ("Foundation model", model.foundation_model),
-        ("Tolerance", f"{energy_text(model.threshold_ev)} on the energy of the whole cell"),
+        ("Tolerance", tolerance),
         ("Labels", f"{model.n_labels} ({model.n_audits} audits{waits})"),
         ("Proven", proven),
         ("Energy RMSE at audits", _errors(model.audits.rmse, model.audits.foundation_rmse)),

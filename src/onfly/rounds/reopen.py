@@ -77,13 +77,12 @@ def changes(state: RunState, spec: RunSpec, ledger: Ledger) -> list[Change]:
         Of the run.
     """
     old = state.posterior.spec
-    found = [
+    return [
         Change(path, before, after, _refusal(path, state, spec, ledger))
         for path, before, after in _differing(
             old.model_dump(mode="json"), spec.model_dump(mode="json")
         )
     ]
-    return found
 
 
 def reopen(state: RunState, spec: RunSpec, ledger: Ledger) -> RunState:

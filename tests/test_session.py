@@ -7,9 +7,9 @@ import pytest
 from pymatgen.core import Molecule
 
 from onfly.bayes.posterior import PosteriorState
-from onfly.jobs.context import drift_in_prior_stds, to_structure
 from onfly.potentials import load_foundation
-from onfly.schemas import to_atoms
+from onfly.schemas import to_atoms, to_structure
+from onfly.session import drift_in_prior_stds
 from onfly.testing.models import crystal, water
 
 

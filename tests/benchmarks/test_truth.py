@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Import the modules of the benchmark under names of their own."""
+    import sys
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import truth_cases
+    import truth_runs
+
+    yield truth_cases, truth_runs
+    for name in ("truth_cases", "truth_runs", "systems", "common"):
+        sys.modules.pop(name, None)
+
+
+def test_quick(run_benchmark, tmp_path):
+    folder = tmp_path / "runs"
+    arguments = ("truth.py", "--steps", "40", "--resume", folder, "--seed", "1")
+    (row,) = run_benchmark(*arguments)
+    assert row["case"] == "toy"
+    assert row["labels"] == 1 + row["calls"] + row["warmup"] + row["audits"] + row["closing"]
+    assert row["steps"] >= 40
+    for key in ("true", "true_run", "true_third1", "true_third3", "true_last"):
+        assert 0 <= row[key] <= 1
+    # the untuned student fails the threshold, which tuning mends
+    assert row["foundation_true"] < 0.9
+    assert row["rms_tuned_mev"] < row["rms_foundation_mev"]
+    assert 0 < row["z_95"] < 10
+    assert row["z_rms"] > 0
+    assert -1 <= row["rank"] <= 1
+    if row["verdict"] == "ready":
+        assert row["holds"] == (row["true_block"] >= 0.9)
+    # nothing is done again
+    files = sorted(p for p in folder.rglob("*.npz"))
+    written = [p.stat().st_mtime_ns for p in files]
+    (again,) = run_benchmark(*arguments)
+    assert [p.stat().st_mtime_ns for p in files] == written
+    assert {k: v for k, v in again.items() if k != "wall_s"} == {
+        k: v for k, v in row.items() if k != "wall_s"
+    }
+
+
+def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules):
+    """At audited steps the error of the frame is the one that the ledger has."""
+    from onfly.artifacts.workspace import list_runs
+
+    _, runs = modules
+    run_benchmark("truth.py", "--steps", "40", "--resume", tmp_path / "runs")
+    (workspace,) = list_runs(tmp_path / "runs")
+    state = workspace.read_state()
+    frames = runs.true_frames(state, workspace, runs.Teacher("ase.calculators.emt.EMT"))
+    compared = 0
+    for entry in workspace.read_ledger(state.posterior.n_records).entries:
+        at = np.flatnonzero(frames.step == entry.step)
+        if entry.reason in ("audit", "closing", "warmup") and entry.error is not None:
+            assert frames.error[at] == pytest.approx([entry.error], abs=1e-6)
+            assert frames.std[at] == pytest.approx([entry.std], abs=1e-6)
+            assert frames.generation[at] == [entry.generation]
+            compared += 1
+    assert compared > 5
+
+
+def test_chain_is_saturated(modules):
+    cases, _ = modules
+    atoms = cases.chain("OCCOCCO")
+    assert atoms.get_chemical_formula() == "C4H10O3"
+    distances = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
+    assert distances.min() > 1.0
+
+
+@pytest.mark.parametrize("walkers", [1, 3])
+def test_variants_have_the_same_number_of_steps(run_benchmark, walkers):
+    rows = run_benchmark(
+        "truth.py", "--steps", "30", "--vary", f"walkers=[{walkers}]", "--set", "proof.attempts=0"
+    )
+    assert [row["set"] for row in rows] == [f"walkers={walkers}"]
+    assert rows[0]["steps"] == 30
+    assert rows[0]["verdict"] == "needs more audits"
+
+
+def test_fixed_interval(run_benchmark):
+    (row,) = run_benchmark(
+        "truth.py", "--steps", "30", "--settings", "interval", "--interval", "10",
+        "--set", "audit_interval=0", "--set", "proof.attempts=0",
+    )  # fmt: skip
+    assert row["calls"] == 0
+    assert row["warmup"] == 3
