@@ -82,9 +82,10 @@ def test_posterior_in_a_file(package):
 
 
 def test_region_selects_the_top_layer(package):
+    from pymatgen.io.ase import AseAtomsAdaptor
+
     from onfly.rounds.new import new_run
     from onfly.spec import RunSpec
-    from pymatgen.io.ase import AseAtomsAdaptor
 
     text = re.search(r"^```yaml\n(tolerance:\n.*?)^```", PAGE, re.M | re.S)[1]
     spec = RunSpec.from_flat({**yaml.safe_load(text), "stages": [{"n_steps": 10}]})
