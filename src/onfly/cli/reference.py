@@ -16,9 +16,9 @@ __all__ = ["commands", "page"]
 
 _HEAD = """# Commands
 
-Made from the commands by `python -m onfly.cli.reference docs/commands.md`; `onfly COMMAND --help` says
-the same. `onfly --install-completion` sets up the completion of your shell. Files of settings are
-described in [configuration](configuration.md).
+Made from the commands by `python -m onfly.cli.reference docs/commands.md`; `onfly COMMAND --help`
+says the same. `onfly --install-completion` sets up the completion of your shell. Files of settings
+are described in [configuration](configuration.md).
 
 Exit codes: 0 *ready*, or done as asked; 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs
 more audits*; 70 internal error; 130 Ctrl-C.
