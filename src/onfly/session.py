@@ -21,12 +21,12 @@ from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
-from onfly.learning.target import potential_target
 from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.labels.store import LabelStore
-from onfly.potentials import Potential, load_foundation
+from onfly.learning.target import potential_target, shared_potential
+from onfly.potentials import Potential
 from onfly.proof import Ledger
 from onfly.schemas import (
     CalibrationDoc,
@@ -65,20 +65,14 @@ class Session:
     def __init__(self, settings: OnflySettings | None = None) -> None:
         self.settings = settings or get_settings()
         self.labels = LabelStore(self.settings.ARTIFACT_DIR / "labels")
-        self._potentials: dict[tuple[str, tuple[str, ...]], Potential] = {}
 
     def workspace(self, run_id: str) -> RunWorkspace:
         """Return the folder of a run."""
         return RunWorkspace(self.settings.ARTIFACT_DIR, run_id)
 
     def potential(self, foundation: Any, elements: tuple[str, ...]) -> Potential:
-        """Return a foundation potential, loaded once."""
-        key = (foundation.model_dump_json(), elements)
-        if key not in self._potentials:
-            self._potentials[key] = load_foundation(
-                foundation.source, elements=elements, device=self.settings.DEVICE
-            )
-        return self._potentials[key]
+        """Return a foundation potential, loaded once per process."""
+        return shared_potential(foundation, elements, self.settings.DEVICE)
 
     def open(self, posterior: PosteriorDoc) -> OpenRun:
         """Return the objects that work on a run."""
@@ -192,7 +186,7 @@ class OpenRun:
         """Return a picklable function that builds the target of labels in any process."""
         return partial(
             potential_target,
-            self.spec.foundation.source,
+            self.spec.foundation,
             [to_atoms(label.structure) for label in labels],
             [label.energy + self.offset for label in labels],
             [np.array(label.forces) for label in labels],

@@ -7,10 +7,9 @@ import pytest
 import torch
 from ase.build import bulk
 
-from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState, posterior_from_dict
-from onfly.dynamics.criteria import EnergyCriterion
+from onfly.dynamics.criteria import Calibrations, EnergyCriterion
 from onfly.dynamics.driver import MDDriver
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.state import MDState, draw_momenta
@@ -71,7 +70,7 @@ def make_driver(make_predictor):
             predictor or make_predictor(),
             stages,
             EnergyCriterion(threshold),
-            Calibration(),
+            Calibrations(),
             ("test",),
             time_step=options.pop("time_step", 2.0),
             **options,

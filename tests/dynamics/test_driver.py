@@ -5,6 +5,7 @@ import pytest
 
 from onfly.bayes.calibration import Calibration
 from onfly.dynamics.calculator import SuppliedLabel
+from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.schedules import AuditSchedule, Warmup, due
@@ -27,9 +28,9 @@ STAGES = {
 
 
 def test_nve_conserves_energy(make_driver, initial_state):
-    driver = make_driver([MDStage(1000, temperature=None, ensemble="nve")], time_step=1.0)
+    driver = make_driver([MDStage(300, temperature=None, ensemble="nve")], time_step=1.0)
     state, totals = initial_state, []
-    for _ in range(1000):
+    for _ in range(300):
         state, event = driver.step(state)
         assert isinstance(event, Moved)
         totals.append(state.energy + state.kinetic_energy)
@@ -99,7 +100,7 @@ def test_uncertain_step_is_not_taken(make_driver, make_predictor, initial_state)
     assert not np.array_equal(event.atoms.positions, initial_state.positions)
 
 
-@pytest.mark.parametrize("name", ["langevin", "nve", "npt-mtk"])
+@pytest.mark.parametrize("name", ["langevin", "nve", "npt-mtk", "npt-berendsen"])
 def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predictor, initial_state):
     stages = [STAGES[name]]
     uncertain = make_predictor(spread=0.05)
@@ -116,6 +117,8 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
     assert state.energy == -7.0
     np.testing.assert_array_equal(state.forces, forces)
     np.testing.assert_array_equal(state.positions, event.atoms.positions)
+    if name == "npt-berendsen":
+        return  # ASE scales the cell first, so that the next half kick has forces of its own
     # the first half kick of the next step uses them as well, whatever the ensemble says
     free = make_driver(stages)
     after, _ = free.step(state)
@@ -125,11 +128,11 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
 
 def test_audits_are_random_steps_of_their_own_stream():
     schedule = AuditSchedule(50, ("a",))
-    steps = [s for s in range(100_000) if schedule.is_audit(s)]
-    # binomial(100000, 1/50): mean 2000, std 44
-    assert abs(len(steps) - 2000) < 5 * 44
-    assert steps == [s for s in range(100_000) if AuditSchedule(50, ("a",)).is_audit(s)]
-    assert steps != [s for s in range(100_000) if AuditSchedule(50, ("b",)).is_audit(s)]
+    steps = [s for s in range(20_000) if schedule.is_audit(s)]
+    # binomial(20000, 1/50): mean 400, std 20
+    assert abs(len(steps) - 400) < 5 * 20
+    assert steps == [s for s in range(20_000) if AuditSchedule(50, ("a",)).is_audit(s)]
+    assert steps != [s for s in range(20_000) if AuditSchedule(50, ("b",)).is_audit(s)]
     assert not any(AuditSchedule(0, ("a",)).is_audit(s) for s in range(1000))
 
 
@@ -179,7 +182,7 @@ def test_calibration_moves_the_decision(make_driver, make_predictor, initial_sta
     driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
     assert isinstance(driver.step(initial_state)[1], LabelRequest)
     driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
-    driver.calibration = honest
+    driver.calibration = Calibrations(honest)
     assert isinstance(driver.step(initial_state)[1], Moved)
 
 

@@ -11,8 +11,8 @@ from pymatgen.core import Molecule, Structure
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
+from onfly.labels.stress import check_stress
 from onfly.potentials.foundation import check_foundation
-from onfly.rounds.criteria import criterion_of
 from onfly.rounds.new import new_run
 from onfly.session import Session
 from onfly.spec import RunSpec
@@ -79,7 +79,9 @@ def _labeller(
         return [f"labeller: {error}"]
     if maker is None:
         return []
-    return [f"labeller: {problem}" for problem in check_labeller(maker, structure, here=here)]
+    problems = [*check_labeller(maker, structure, here=here)]
+    problems += _said(lambda: check_stress(maker, spec.trajectories.stages))
+    return [f"labeller: {problem}" for problem in problems]
 
 
 def _exists(session: Session, run_id: str) -> None:

@@ -15,6 +15,7 @@ from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
 from onfly.labels.maker import maker_for_run
 from onfly.labels.presets import label_maker
+from onfly.labels.stress import check_stress
 from onfly.labels.vasp import VaspLabelMaker
 from onfly.rounds.new import new_run
 from onfly.schemas import RunState
@@ -183,6 +184,7 @@ class OnTheFlyMaker(Maker):
         resumed: bool = False,
     ) -> Flow:
         labeller = self._labeller(state.posterior.spec, structures[0])
+        check_stress(labeller, state.posterior.spec.trajectories.stages)
         if self.mode == "resident":
             job = ResidentMaker(label_maker=labeller).make(state, structures, prev_dir)
         else:

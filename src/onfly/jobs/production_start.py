@@ -74,7 +74,7 @@ class ModelSource:
     def labels(
         self, session: Session, model: FineTunedModelDoc | PosteriorDoc
     ) -> list[tuple[str, LabelDoc]]:
-        """Return keys and labels that the model was trained on, from the label store or the library.
+        """Return keys and labels that the model was trained on, from our files or the library.
 
         Raises
         ------

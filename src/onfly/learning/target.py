@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from onfly.bayes.last_layer_rows import LabelErrors
 from onfly.bayes.likelihood import LabelBatch, LikelihoodScales, log_likelihood
 from onfly.learning.slopes import feature_slopes
 from onfly.potentials import Batch, Params, Potential, load_foundation
+from onfly.potentials.fast import fast_kernels_wanted
 
-__all__ = ["PotentialTarget", "potential_target"]
+__all__ = ["PotentialTarget", "potential_target", "shared_potential"]
 
 # labels evaluated together
 CHUNK = 16
@@ -266,15 +269,55 @@ class PotentialTarget:
         return (plus - minus) / (2.0 * step)
 
 
-@lru_cache(maxsize=1)
-def _potential(
-    name: str, elements: tuple[str, ...] | None, device: str, dtype: torch.dtype | None
+# of one process: the MD and the updates of a run use the same, and runs follow one another
+@lru_cache(maxsize=2)
+def _loaded(
+    foundation: str,
+    version: tuple[int, int] | None,
+    fast_kernels: bool,
+    elements: tuple[str, ...] | None,
+    device: str,
+    dtype: torch.dtype | None,
 ) -> Potential:
-    return load_foundation(name, elements=elements, device=device, dtype=dtype)
+    return load_foundation(
+        json.loads(foundation),
+        elements=elements,
+        device=device,
+        dtype=dtype,
+        fast_kernels=fast_kernels,
+    )
+
+
+def shared_potential(
+    foundation: Any,
+    elements: tuple[str, ...] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Potential:
+    """Load a foundation potential, once per process; nobody may change it.
+
+    For the parameters see `load_foundation`.
+    """
+    source: Any = foundation
+    if not isinstance(foundation, str):
+        table = foundation if isinstance(foundation, dict) else vars(foundation)
+        foundation = {k: table.get(k) for k in ("family", "source", "options") if table.get(k)}
+        source = foundation["source"]
+    key = json.dumps(foundation, sort_keys=True)
+    return _loaded(key, _version(source), fast_kernels_wanted(None), elements, device, dtype)
+
+
+def _version(source: str) -> tuple[int, int] | None:
+    """Return what tells a model file from another one that was written in its place."""
+    try:
+        found = Path(source).expanduser().stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size)
 
 
 def potential_target(
-    name: str,
+    foundation: Any,
     atoms: Sequence[Atoms],
     energies: Sequence[float],
     forces: Sequence[np.ndarray],
@@ -291,6 +334,6 @@ def potential_target(
     factory that can be sent to worker processes. For the parameters see `load_foundation` and
     `PotentialTarget`.
     """
-    potential = _potential(name, elements, device, dtype)
+    potential = shared_potential(foundation, elements, device, dtype)
     graphs = [potential.graph(a) for a in atoms]
     return PotentialTarget(potential, graphs, energies, forces, stresses, scales, atoms=atoms)

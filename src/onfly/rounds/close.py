@@ -48,7 +48,8 @@ def after_explore(session: Session, state: RunState) -> RunState:
     session
         Of the process.
     state
-        In phase ``explore``, with trajectories that have done their part of the round.
+        In phase ``explore``, with trajectories that have done their part of the round, unless the
+        walltime ended it.
 
     Returns
     -------
@@ -56,6 +57,8 @@ def after_explore(session: Session, state: RunState) -> RunState:
         In phase ``label``, ``close``, ``publish``, or ``explore`` again.
     """
     stopping = state.posterior.spec.stopping
+    if any(t.round_began is not None for t in state.trajectories):
+        return state.evolve(phase="explore")  # the walltime cut the round, which goes on
     state = state.evolve(round=state.posterior.round + 1)
     if state.n_failures >= stopping.max_failures:
         last = state.failures[-1] if state.failures else "unknown"

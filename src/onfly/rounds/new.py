@@ -8,6 +8,7 @@ import uuid
 from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.likelihood import LikelihoodScales
+from onfly.dynamics.drivers import driver_of
 from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
 from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
 from onfly.spec import RunSpec
@@ -32,6 +33,7 @@ def new_run(
     stages = spec.trajectories.stages
     if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
         raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    driver_of(stages)  # what does not exist is refused before any work
     n_atoms = len(structure)
     atoms = to_atoms(structure)
     energies = [
@@ -70,7 +72,5 @@ def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:
     Without a tolerance of the energy it is balanced against the forces alone.
     """
     balanced = spec.posterior.energy_weight == "balanced" or threshold is None
-    scales = LikelihoodScales.for_threshold(
-        threshold, n_atoms=n_atoms if balanced else None
-    )
+    scales = LikelihoodScales.for_threshold(threshold, n_atoms=n_atoms if balanced else None)
     return scales.energy_std

@@ -118,6 +118,9 @@ class TrajectoryDoc(_Frozen):
         0, description="Steps of the user's programme that were done before the closing blocks."
     )
     segment: int = Field(0, description="Segments so far.")
+    round_began: int | None = Field(
+        None, description="Step at which a round began that the walltime cut; None if none is."
+    )
     last_label_step: int = 0
     last_call_step: int = 0
     initial_volume: float | None = Field(None, description="Å³, for the guards.")
