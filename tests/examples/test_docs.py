@@ -19,8 +19,10 @@ from onfly.bayes.posterior import posterior_from_dict
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
 from onfly.cli import reference
 from onfly.labels.presets import label_maker, preset_names
+from onfly.proof import ProofRule
 from onfly.rounds.table import PHASES
 from onfly.settings import OnflySettings
+from onfly.spec import ProofSpec
 from onfly.spec.campaign import CampaignFile
 from onfly.spec.files import RunFile
 from onfly.spec.migration import ENDED, RENAMED
@@ -175,6 +177,15 @@ def test_every_key_of_an_earlier_version_is_explained():
     page = (ROOT / "docs" / "moving_from_0.1.md").read_text()
     for group, key in [*ENDED, *RENAMED]:
         assert f"`{group}.{key}`" in page or f"`{group}: {{{key}" in page, key
+
+
+def test_the_audits_of_the_default_proof():
+    page = (ROOT / "docs" / "moving_from_0.1.md").read_text()
+    fields = ("coverage", "confidence", "failures", "attempts")
+    default = ProofRule(**{name: getattr(ProofSpec(), name) for name in fields})
+    assert f"needs {default.cost().least_audits} audits in its first closing block" in page
+    two = [look.n for look in default.model_copy(update={"failures": 1}).looks(0)]
+    assert f"({two[0]}, and a reserve of {two[1] - two[0]} if one of them fails" in page
 
 
 def test_the_page_of_commands_is_current():

@@ -45,9 +45,9 @@ def _section(name: str, command: Any) -> str:
     given = [p for p in command.params if "--help" not in p.opts]
     arguments = [p for p in given if p.param_type_name == "argument"]
     usage = " ".join(["onfly", name, *(_usage(p) for p in arguments)])
-    options = " [OPTIONS]" if len(given) > len(arguments) else ""
-    text = f"\n## onfly {name}\n\n```text\n{usage}{options}"
-    text += f"\n```\n\n{_paragraphs(command.help or '')}\n"
+    if len(given) > len(arguments):
+        usage += " [OPTIONS]"
+    text = f"\n## onfly {name}\n\n```text\n{usage}\n```\n\n{_paragraphs(command.help or '')}\n"
     if given:
         text += "\n| | default | meaning |\n|---|---|---|\n"
         text += "".join(_row(p) for p in given)
