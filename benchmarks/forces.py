@@ -291,7 +291,8 @@ def mace_run_train(report: Report, case: Case, n_labels: int, args) -> None:
             "--energy_key=REF_energy", "--forces_key=REF_forces", f"--E0s={references}",
             "--energy_weight=10", "--forces_weight=10", "--lr=1e-3", "--ema", "--ema_decay=0.999",
             "--clip_grad=1.0", "--weight_decay=0", f"--max_num_epochs={args.mace_epochs}",
-            "--patience=1000", "--eval_interval=20", "--batch_size=5", "--scaling=no_scaling",
+            "--patience=1000", "--eval_interval=20", "--scaling=no_scaling",
+            f"--batch_size={min(5, n_labels - n_valid)}",
             "--default_dtype=float32", "--device=cpu", f"--seed={args.seed + 1}",
         ]  # fmt: skip
         with cpu_timer(record, "cpu"):

@@ -27,6 +27,7 @@ import yaml
 from common import Report, arguments
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 from truth_cases import CASES, Case, acetylacetone
 from truth_runs import Frames, Teacher, notes, run_case, true_frames
 
@@ -150,6 +151,10 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     if verdict.state == "ready":
         promised = posterior.spec.proof.coverage
         row["holds"] = (row["true_block"] or 0.0) >= promised
+    # what the calibration has to find out: how wide errors are in units of the raw std
+    z = np.abs(frames.error / frames.std)
+    row["z_rms"], row["z_95"] = float(np.sqrt(np.mean(z**2))), float(np.quantile(z, 0.95))
+    row["rank"] = float(spearmanr(frames.std, np.abs(frames.error)).statistic)
     known = np.isfinite(frames.foundation_error)
     row["rms_tuned_mev"] = _rms(frames.error)
     row["rms_block_mev"] = _rms(frames.error[frames.block])
@@ -224,7 +229,7 @@ COLUMNS = {
     "labels_before": "before proof", "waits": "waits", "calls": "calls", "calls_above": ">K",
     "calls_third": "<K/3", "true_run": "true", "true_third3": "last third", "true_last": "newest",
     "true_block": "block", "verdict": "verdict", "holds": "holds", "rms_tuned_mev": "RMS meV",
-    "rms_foundation_mev": "untuned", "cpu_md_s": "MD s", "cpu_update_s": "update s",
+    "rms_foundation_mev": "untuned", "z_rms": "z", "cpu_md_s": "MD s", "cpu_update_s": "update s",
 }  # fmt: skip
 
 
@@ -235,7 +240,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(key, row.get(key)) for key in COLUMNS))
-    Console(width=None if os.isatty(1) else 200).print(table)
+    Console(width=None if os.isatty(1) else 220).print(table)
 
 
 def _cell(key: str, value: Any) -> str:

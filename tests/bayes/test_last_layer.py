@@ -101,7 +101,14 @@ def test_unlike_configurations_are_less_certain(updated):
     # a labelled configuration is at most as uncertain as its label, or as what the fit left of it
     target = pair_target(4)
     residual, _ = residual_rms(target, updated.members[0])
-    assert seen.max() < max(target.scales.energy_std, residual) ** 2
+    assert seen.max() < (FAST.scale * max(target.scales.energy_std, residual)) ** 2
+
+
+def test_labels_that_come_together_get_more_steps(initial):
+    posterior = LastLayerPosterior(n_steps=40, steps_per_new=15)
+    for n_new, expected in ((1, 40), (4, 60)):
+        _, info = update(posterior, initial, 4, n_new=n_new)
+        assert info.traces[0]["step"][-1] + 1 == expected
 
 
 def test_force_rows_narrow_it(initial):
@@ -177,13 +184,14 @@ def test_force_and_stress_variances_are_those_of_the_gaussian(updated):
     directions = np.eye(12).reshape(12, 4, 3)
     target.atoms[0] = atoms
     slopes = target.feature_slopes(member, 0, directions, step=1e-4)
-    expected = solve(updated.extra["factor"], slopes[None])[0] + residual**2
+    s = FAST.scale
+    expected = s**2 * solve(updated.extra["factor"], slopes[None])[0] + residual**2
     assert torch.allclose(variance.flatten(), expected, rtol=1e-3)
     _, stress_variance = FAST.stress_moments(updated, parts)
     rows = feature_slopes(
         target.potential, member, None, None, stress=True, atoms=[atoms]
     )[1].movedim(0, -1).reshape(1, 9, 6)  # fmt: skip
-    expected = solve(updated.extra["factor"], rows)[0]
+    expected = s**2 * solve(updated.extra["factor"], rows)[0]
     assert torch.allclose(stress_variance.flatten(), expected, rtol=1e-6)
 
 
@@ -272,13 +280,14 @@ def test_scale_follows_the_errors_before_they_are_learned(updated):
     )
     state = later_update(FAST, updated, 6, 2)
     assert updated.extra["observed"].shape == (0, 3)
-    assert float(updated.extra["scale"]) == pytest.approx(1.0)
+    assert float(updated.extra["scale"]) == pytest.approx(FAST.scale)
     assert torch.equal(state.extra["observed"], observed)
-    assert float(state.extra["scale"]) == fit(observed, 1.0)
-    unscaled = PosteriorState("last_layer", state.members, {"factor": state.extra["factor"]})
+    assert float(state.extra["scale"]) == fit(observed, FAST.scale)
+    one = {"factor": state.extra["factor"], "scale": torch.ones(1)}
+    unscaled = PosteriorState("last_layer", state.members, one)
     unseen = [argon(100 + s) for s in range(3)]
     variance, plain = (moments(FAST, s, unseen)[1] for s in (state, unscaled))
-    assert torch.allclose(variance, fit(observed, 1.0) ** 2 * plain)
+    assert torch.allclose(variance, fit(observed, FAST.scale) ** 2 * plain)
 
 
 def target_residual(n_labels, state):
@@ -311,6 +320,7 @@ def test_settings():
         {"force_rows": -1},
         {"force_draws": 0},
         {"scale_memory": -1},
+        {"steps_per_new": -1},
         {"optimizer": "lbfgs"},
         {"burn_in": 0.2},
     ):

@@ -31,6 +31,9 @@ def test_quick(run_benchmark, tmp_path):
     # the untuned student fails the threshold, which tuning mends
     assert row["foundation_true"] < 0.9
     assert row["rms_tuned_mev"] < row["rms_foundation_mev"]
+    assert 0 < row["z_95"] < 10
+    assert row["z_rms"] > 0
+    assert -1 <= row["rank"] <= 1
     if row["verdict"] == "ready":
         assert row["holds"] == (row["true_block"] >= 0.9)
     # nothing is done again

@@ -55,7 +55,7 @@ def test_a_file_with_an_error_imports_nothing_heavy(tmp_path, words):
     path = tmp_path / "bad.yaml"
     path.write_text("structure: POSCAR\nthresold: 50 meV\n")
     code, _, error, modules = call(words[0], str(path), *words[1:])
-    assert code == 1
+    assert code == 2
     assert f"{path}, line 2: thresold: unknown key: did you mean threshold?" in error
     assert not HEAVY & modules
 

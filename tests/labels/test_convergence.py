@@ -213,7 +213,7 @@ def test_cp2k_without_its_output_must_stop_by_itself(tmp_path, monkeypatch, vers
     if passes:
         extract_label(document)
     else:
-        with pytest.raises(LabelError, match="unknown.*cp2k.out cannot be read"):
+        with pytest.raises(LabelError, match=r"unknown.*cp2k\.out cannot be read"):
             extract_label(document)
 
 
@@ -221,7 +221,7 @@ def test_cp2k_without_its_output_must_stop_by_itself(tmp_path, monkeypatch, vers
 def test_several_steps_of_an_ase_maker_are_no_single_point(copper):
     document = stored(AseLabelMaker(calculator="ase.calculators.emt.EMT").run(copper))
     document["output"]["n_steps"] = 7
-    with pytest.raises(LabelError, match="7 steps of a relaxation.*steps=1"):
+    with pytest.raises(LabelError, match=r"7 steps of a relaxation.*steps=1"):
         extract_label(document)
 
 
@@ -255,7 +255,7 @@ def test_what_is_no_document_is_refused(document):
 )
 def test_limit_of_the_net_force_can_be_set(copper, limit, passes):
     label = extract_label(AseLabelMaker(calculator="ase.calculators.emt.EMT").run(copper))
-    label.forces = (np.array(label.forces) + [0, 0, 0.03]).tolist()
+    label.forces = (np.array(label.forces) + np.array([0, 0, 0.03])).tolist()
     if passes:
         validate_label(label, max_net_force=limit)
     else:

@@ -220,7 +220,7 @@ def test_a_label_error_within_other_errors_is_the_reason():
         except LabelError as error:
             raise RuntimeError("Job failed") from error
     except RuntimeError as error:
-        assert label_error(error) is cause
+        assert label_error(error) is cause  # noqa: PT017  # what `raise … from` made of it
         document = failed_label(error, "/here")
     again = FailedLabelDoc.model_validate(json.loads(document.model_dump_json())).error()
     assert (again.reason, again.directory, again.remedy) == ("no licence", "/calc", "buy one")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from onfly.potentials import load_foundation
-from onfly.potentials.mace_loading import UNSAFE_SWITCH, checkpoint_path
+from onfly.potentials.mace_loading import checkpoint_path
+from onfly.potentials.mace_package import UNSAFE_SWITCH
 from onfly.testing.models import random_mace
 
 pytest.importorskip("mace", exc_type=ImportError)
@@ -121,7 +122,7 @@ def test_digest_of_the_file_is_recorded(full, mace_file):
 def test_import_leaves_the_protection_against_unpickling_on():
     env = {k: v for k, v in os.environ.items() if k != UNSAFE_SWITCH}
     code = (
-        "import os; from onfly.potentials.mace_loading import import_mace; import_mace(); "
+        "import os; from onfly.potentials.mace_package import import_mace; import_mace(); "
         f"assert {UNSAFE_SWITCH!r} not in os.environ"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=env)

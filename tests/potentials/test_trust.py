@@ -193,7 +193,7 @@ def test_what_cannot_be_converted_is_explained(evil, converted, mace_file, tmp_p
 
 def test_command_explains_what_went_wrong(mace_file, converted):
     again = command(mace_file, converted)
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "exists already" in again.output
 
 

@@ -305,7 +305,7 @@ def test_report_that_a_run_wrote(browser, tmp_path):
 
 
 def test_report_of_a_running_molecule_on_a_phone(browser, write_run):
-    run = {"phase": "segment", "state": None, "audits": False, "molecule": True}
+    run = {"phase": "explore", "audits": False, "molecule": True}
     page = build_report(write_run(n_steps=200, **run), png=False)
     browser.call(
         "Emulation.setDeviceMetricsOverride",
@@ -328,9 +328,9 @@ def test_campaign_of_ten_sorts_filters_and_links(browser, write_run, tmp_path):
     names = list("abcdefghij")
     folders = [
         write_run(run_id="a", n_steps=60),
-        write_run(run_id="b", n_steps=300, molecule=True, phase="segment", state=None),
-        write_run(run_id="c", n_steps=120, state="unproven", audits=False),
-        write_run(run_id="d", n_steps=40, phase="stopped", state="stopped", stop_reason="limit"),
+        write_run(run_id="b", n_steps=300, molecule=True, phase="explore"),
+        write_run(run_id="c", n_steps=120, audits=False),
+        write_run(run_id="d", n_steps=40, phase="stopped", stop_reason="limit"),
         *(write_run(run_id=name, n_steps=66 + 2 * k) for k, name in enumerate(names[4:])),
     ]
     browser.open(build_campaign_report(folders, tmp_path / "campaign.html"))

@@ -4,7 +4,9 @@ import re
 
 import pytest
 from PIL import Image
+from tests.report.conftest import forget
 
+from onfly.artifacts.workspace import RunWorkspace
 from onfly.report import build_campaign_report, build_report, find_runs
 from onfly.report.tables import formula_html, number
 
@@ -39,10 +41,16 @@ def page(finished_run, tmp_path_factory):
 def test_page_holds_everything(page):
     text = _text(page)
     assert set(re.findall(r'data-figure="([^"]+)"', text)) == FIGURES
-    for phrase in ("mace-mp-medium", "otf vasp label", "PBE", "VaspErrorHandler", "algo_tet"):
+    for phrase in (
+        "mace-mp-medium",
+        "otf vasp label",
+        "in 17 waits",
+        "VaspErrorHandler",
+        "algo_tet",
+    ):
         assert phrase in text
     assert "INCAR: set ALGO = All" in text
-    assert "audits (reference calculations at random steps)" in text
+    assert "31 of 31 audits of closing block 1 kept the tolerance" in text
     assert text.count("<tr") > 46
 
 
@@ -103,11 +111,11 @@ def test_refresh_while_watched(write_run):
     assert '<meta http-equiv="refresh" content="7">' in page.read_text()
 
 
-def test_an_empty_run_says_what_is_missing(write_run):
-    folder = write_run(n_steps=20, phase="initial", state=None, audits=False)
-    for name in ("labels", "thermo", "training", "trajectory"):
-        for path in (folder / name).iterdir():
-            path.unlink()
+def test_an_empty_run_says_what_is_missing(write_run, tmp_path):
+    folder = write_run(n_steps=20, phase="start", audits=False)
+    forget(folder, "trajectories", "training", "ledger.jsonl")
+    state = RunWorkspace(tmp_path, folder.name).read_state()
+    RunWorkspace(tmp_path, folder.name).write_state(state.evolve(n_records=0))
     text = _text(build_report(folder))
     assert "No reference calculation is there yet." in text
     assert "No MD step was recorded yet." in text
@@ -115,10 +123,10 @@ def test_an_empty_run_says_what_is_missing(write_run):
     assert "Running" in text
 
 
-def test_only_the_first_label(write_run):
-    folder = write_run(n_steps=20, phase="segment", state=None, audits=False)
-    for path in sorted((folder / "labels").iterdir())[1:]:
-        path.unlink()
+def test_only_the_first_label(write_run, tmp_path):
+    folder = write_run(n_steps=20, phase="explore", audits=False)
+    state = RunWorkspace(tmp_path, folder.name).read_state()
+    RunWorkspace(tmp_path, folder.name).write_state(state.evolve(n_records=1))
     text = _text(build_report(folder))
     assert "No error is known yet" in text
     assert 'data-figure="labels"' in text
@@ -126,7 +134,7 @@ def test_only_the_first_label(write_run):
 
 
 def test_no_audits(write_run):
-    text = _text(build_report(write_run(n_steps=60, audits=False, state="unproven"), png=False))
+    text = _text(build_report(write_run(n_steps=60, audits=False), png=False))
     assert "Needs more audits" in text
     assert "the accuracy is not proven" in text
 
@@ -138,8 +146,8 @@ def test_names_are_escaped(write_run):
 
 def test_campaign(write_run, tmp_path):
     write_run(run_id="a", n_steps=60)
-    write_run(run_id="b", n_steps=60, molecule=True, phase="segment", state=None)
-    stopped = {"phase": "stopped", "state": "stopped", "stop_reason": "no luck"}
+    write_run(run_id="b", n_steps=60, molecule=True, phase="explore")
+    stopped = {"phase": "stopped", "stop_reason": "no luck"}
     write_run(run_id="c", n_steps=60, campaign="other", **stopped)
     folders, single = find_runs(tmp_path, tmp_path)
     assert [f.name for f in folders] == ["a", "b", "c"]

@@ -41,7 +41,8 @@ def _lines(axes):
 def test_the_comparison_shows_both_errors_and_the_tolerance(data):
     energy, force = comparison(data).figure.axes
     before, after = (patch.get_width() for patch in energy.patches)
-    audits = data.audits
+    audits = data.closing
+    assert len(audits) == 31
     assert after == pytest.approx(1000 * rmse([x.energy_error for x in audits]))
     assert before == pytest.approx(1000 * rmse([x.foundation_error for x in audits]))
     texts = [text.get_text() for text in energy.texts]
@@ -64,7 +65,7 @@ def test_labels_are_counted_over_time(data):
     lines = _lines(labels_over_time(data).figure.axes[0])
     everything, paid = lines["all"], lines["without audits"]
     assert everything.get_ydata()[-1] == len(data.labels)
-    audits = sum(label.reason == "audit" for label in data.labels)
+    audits = sum(label.is_audit for label in data.labels)
     assert paid.get_ydata()[-1] == len(data.labels) - audits
     assert everything.get_xdata()[-1] == pytest.approx(4.5)
     assert (np.diff(everything.get_ydata()) >= 0).all()

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
 from onfly.report import load_run
-from onfly.report.notebook import html_summary
+from onfly.report.data import load_documents
+from onfly.report.notebook import html_summary, load_ipython_extension, show
 from onfly.report.records import Counts
 
 
@@ -45,9 +47,10 @@ def test_the_card_tells_state_tolerance_and_proof(data):
     assert "21.7 meV (0.5 kcal/mol) on the energy of the whole cell" in text
     assert f"{len(data.labels)} (" in text
     assert "at least" in text
-    assert "Waits" not in text
-    waited = replace(data, counts=Counts(40, 20, 19, n_waits=6))
-    assert "Waits for labels 6" in read(html_summary(waited))
+    assert "31 of 31 audits good" in text
+    assert "in 17 waits" in text
+    counted = replace(data, counts=Counts(n_labels=40, n_seeds=3, n_calls=20, n_audits=17))
+    assert "40 (20 calls, 17 audits, 3 of earlier runs)" in read(html_summary(counted))
 
 
 def test_the_card_escapes_and_survives_an_empty_run(data):
@@ -55,3 +58,30 @@ def test_the_card_escapes_and_survives_an_empty_run(data):
     html = html_summary(bad)
     assert "<b>x" not in html
     assert "Proven" not in read(html)
+
+
+def test_documents_are_shown(finished_run):
+    root = finished_run.parent.parent
+    run, model = load_documents(finished_run)
+    cards = [read(show(x, root)._repr_html_()) for x in (run, model, run.run_id, finished_run)]
+    assert len(set(cards)) == 1
+    assert "CaZrS3-demo ready" in cards[0]
+
+
+def test_a_model_without_its_run_is_shown_by_its_document(finished_run, tmp_path):
+    run, model = load_documents(finished_run)
+    text = read(show(model, tmp_path).html)
+    assert "CaZrS3-demo-model ready" in text
+    assert "31 of 31 audits good" in text
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        show(run, tmp_path)
+
+
+def test_the_extension_shows_documents(finished_run, monkeypatch):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(finished_run.parent.parent))
+    shell = SimpleNamespace(display_formatter=formatters.DisplayFormatter())
+    load_ipython_extension(shell)
+    run, _ = load_documents(finished_run)
+    found, _ = shell.display_formatter.format(run)
+    assert "CaZrS3-demo ready" in read(found["text/html"])

@@ -143,7 +143,7 @@ def test_the_page_has_table_and_figure(finished_run, write_run, tmp_path):
     rows = quality_rows(error_bar_quality(data.threshold, judged_predictions(data)))
     cells = re.findall(r"<td[^>]*>(.*?)</td>", table)
     assert cells == [cell for row in rows for cell in row.values()]
-    short = write_run(n_steps=9, audits=False, state=None, phase="segment")
+    short = write_run(n_steps=9, audits=False, phase="explore")
     known = len(load_run(short).judged)
     assert 0 < known < FEW
     text = build_report(short, png=False).read_text()

@@ -42,6 +42,9 @@ class ChainSettings:
     ----------
     n_steps, batch_size
         Steps of a cycle (the most, if `min_steps` is set), and draws per minibatch.
+    steps_per_new
+        Steps for each new label, where that makes more than `n_steps`: labels that come together
+        need as many steps as if they had come one by one.
     step_size, prior_std
         γ₀ and σ_TL; None takes the default of the target's potential (for this optimizer).
     head_std
@@ -81,11 +84,14 @@ class ChainSettings:
     tolerance: float = 0.02
     optimizer: str = "sghmc"
     learn_force_std: bool = True
+    steps_per_new: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.steps_per_new < 0:
+            raise ValueError(f"steps_per_new cannot be negative, got {self.steps_per_new!r}")
         if self.min_steps is not None and not 1 <= self.min_steps <= self.n_steps:
             raise ValueError(
                 f"min_steps must be between 1 and n_steps={self.n_steps}, got {self.min_steps!r}"
@@ -265,12 +271,13 @@ def _run(target: Target, task: ChainTask) -> tuple[Params, dict[str, Any]]:
         reference, prior_std, scale=target.prior_scale(), head_std=settings.head_std
     )
     device = next(iter(reference.values())).device
+    n_steps = max(settings.n_steps, settings.steps_per_new * task.n_new)
     noise = torch_stream(*task.seed_key, "noise", task.chain, task.generation, device=device)
     sample, trace = run_cycle(
         target,
         prior,
         start,
-        CyclicSchedule(settings.n_steps, step_size, settings.burn_in, settings.ramp),
+        CyclicSchedule(n_steps, step_size, settings.burn_in, settings.ramp),
         PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
         OPTIMIZERS[settings.optimizer](settings, prior, step_size, target.n_data, noise),
         torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),

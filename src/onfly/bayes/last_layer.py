@@ -70,11 +70,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
     beta: float = 0.99
     eps: float = 1e-8
     learn_force_std: bool = False
+    steps_per_new: int = 30
     n_members: int = 1
     ridge: float = 1e-4
     force_rows: int | None = None
     force_draws: int = 16
-    scale: float = 1.0
+    scale: float = 2.0
     scale_memory: int = 10
 
     kind: ClassVar[str] = "last_layer"

@@ -38,7 +38,10 @@ class LikelihoodScales:
 
     @classmethod
     def for_threshold(
-        cls, threshold: float, energy_std: float | None = None, n_atoms: int | None = None
+        cls,
+        threshold: float | None,
+        energy_std: float | None = None,
+        n_atoms: int | None = None,
     ) -> LikelihoodScales:
         """Return the scales for an error threshold.
 
@@ -51,13 +54,16 @@ class LikelihoodScales:
         Parameters
         ----------
         threshold
-            Error threshold K of the whole cell, eV.
+            Error threshold K of the whole cell, eV; None needs one of the other two.
         energy_std
             σ_E in eV, where a model keeps the one that its calibration refers to.
         n_atoms
             Number of atoms N of the cell; None takes the paper's σ_E.
         """
-        scales = cls(energy_std=energy_std or ENERGY_STD_FRACTION * threshold)
+        if energy_std is None and threshold is None and n_atoms is None:
+            raise ValueError("σ_E follows from a threshold or from the number of atoms: give one")
+        fraction = ENERGY_STD_FRACTION * (math.inf if threshold is None else threshold)
+        scales = cls(energy_std=energy_std or min(fraction, 1e6))
         if energy_std is not None or n_atoms is None:
             return scales
         if n_atoms < 1:

@@ -147,7 +147,12 @@ def _waiting(campaign: str, run_id: str, formula: str) -> dict[str, Any]:
     """Return the record of a compound of which no job has ended yet."""
     nothing = dict.fromkeys(_UNKNOWN)
     zero = dict.fromkeys(_COUNTED, 0)
-    known = {"run_id": run_id, "formula_pretty": formula, "campaign": campaign, "phase": "start"}
+    known: dict[str, Any] = {
+        "run_id": run_id,
+        "formula_pretty": formula,
+        "campaign": campaign,
+        "phase": "start",
+    }
     known |= {"state": "waiting", "verdict": "waiting for its first label", "waits_for": []}
     known["activity"] = "waiting for its first job"
     return nothing | zero | known

@@ -12,11 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from onfly.cli.convert import convert_command
 from onfly.cli.errors import fail
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Find, compare and export fine-tuned models.", no_args_is_help=True)
+app.command("convert")(convert_command)
 
 SUMMARY = (
     "model_id",

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.proof import ProofRule, Verdict, judge
-from onfly.rounds.close import proof_rule
 from onfly.rounds.progress import read_progress
+from onfly.rounds.verdict import verdict_of
 from onfly.schemas import RunState
 
 __all__ = ["activity", "md_steps", "run_record", "verdict_of"]
-
-
-def verdict_of(workspace: RunWorkspace, run: RunState) -> Verdict | None:
-    """Return the verdict on a run that has ended, as it was published; None while it goes on."""
-    if run.phase not in ("done", "stopped"):
-        return None
-    try:
-        found = json.loads((workspace.folder / "model.json").read_text())
-        if found.get("model_id") == run.posterior.model_id and found.get("verdict"):
-            return Verdict.model_validate(found["verdict"])
-    except (FileNotFoundError, ValueError):
-        pass  # the ledger says it as well
-    posterior = run.posterior
-    rule = proof_rule(run) or ProofRule(
-        coverage=posterior.spec.proof.coverage, confidence=posterior.spec.proof.confidence
-    )
-    reason = (posterior.stop_reason or "unknown") if posterior.stopped else None
-    return judge(workspace.read_ledger(posterior.n_records), rule, stopped=reason)
 
 
 def run_record(workspace: RunWorkspace) -> dict[str, Any]:

@@ -53,7 +53,10 @@ def read_start(workspace: RunWorkspace) -> Start:
     path = workspace.folder / FILE
     try:
         content = json.loads(path.read_text())
-        structures = tuple(_CLASSES[s["@class"]].from_dict(s) for s in content["structures"])
+        structures = tuple(
+            (Molecule if s["@class"] == "Molecule" else Structure).from_dict(s)
+            for s in content["structures"]
+        )
         mode = content["mode"]
         if mode not in ("resident", "chained") or not structures:
             raise ValueError(f"mode {mode!r} with {len(structures)} structures")

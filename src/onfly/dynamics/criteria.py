@@ -71,7 +71,10 @@ class Criterion(Protocol):
         Whether the prediction must hold the std of the forces.
     """
 
-    needs_forces_std: bool
+    @property
+    def needs_forces_std(self) -> bool:
+        """Whether the prediction must hold the std of the forces."""
+        ...
 
     def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the assessment of a prediction.

@@ -144,7 +144,8 @@ def _formula(text: str) -> str | None:
 
 def with_spec(maker: OnTheFlyMaker, spec: RunSpec) -> OnTheFlyMaker:
     """Return a maker with other settings, its shortcuts taken back."""
-    return replace(maker, spec=spec, **dict.fromkeys(SHORTCUTS))
+    cleared: dict[str, Any] = dict.fromkeys(SHORTCUTS)
+    return replace(maker, spec=spec, **cleared)
 
 
 def _merged(spec: RunSpec, changes: Mapping[str, Any], key: str) -> RunSpec:

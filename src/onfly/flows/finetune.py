@@ -146,10 +146,9 @@ class OnTheFlyMaker(Maker):
         ValueError
             If a setting is impossible.
         """
-        several = isinstance(structure, list | tuple)
-        structures = list(structure) if several else [structure]
+        structures = _as_list(structure)
         spec = self.resolved_spec
-        if several and spec.trajectories.walkers == 1:
+        if len(structures) > 1 and spec.trajectories.walkers == 1:
             spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
         return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
@@ -164,8 +163,7 @@ class OnTheFlyMaker(Maker):
         Labels, updates and MD that are done are not done again. The settings are those of the
         run; of the maker only the jobs and the labeller are used.
         """
-        structures = list(structure) if isinstance(structure, list | tuple) else [structure]
-        return self._flow(state, structures, resumed=True)
+        return self._flow(state, _as_list(structure), resumed=True)
 
     def _labeller(self, spec: RunSpec, structure: Structure | Molecule) -> Maker:
         maker, other = self.label_maker, self.round_maker.label_maker
@@ -199,3 +197,12 @@ class OnTheFlyMaker(Maker):
             {"onfly": {"run_id": state.run_id, "campaign": state.posterior.campaign}}
         )
         return flow
+
+
+def _as_list(
+    structure: Structure | Molecule | Sequence[Structure | Molecule],
+) -> list[Structure | Molecule]:
+    # a Structure is a sequence itself, of its sites
+    if isinstance(structure, Structure | Molecule):
+        return [structure]
+    return list(structure)

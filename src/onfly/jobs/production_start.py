@@ -74,7 +74,7 @@ class ModelSource:
     def labels(
         self, session: Session, model: FineTunedModelDoc | PosteriorDoc
     ) -> list[tuple[str, LabelDoc]]:
-        """Return keys and labels that the model was trained on, from the label store or the library.
+        """Return keys and labels that the model was trained on, from our files or the library.
 
         Raises
         ------
@@ -91,7 +91,8 @@ class ModelSource:
             logger.info("labels of run %s are taken from the library: %s", model.run_id, error)
         if len(found) < model.n_labels:
             library = ModelLibrary.from_settings(session.settings, refresh=False)
-            labels = read_labels(library.labels_store, {"run_id": model.run_id})
+            store: Any = library.labels_store
+            labels = read_labels(store, {"run_id": model.run_id})
             found = [(session.labels.put(label), label) for label in labels]
         if len(found) < model.n_labels:
             raise FileNotFoundError(
@@ -286,9 +287,7 @@ def _at_rest_or_warm(
     stages = state.posterior.spec.trajectories.stages
     momenta: Any = np.zeros((len(atoms), 3))
     if stages[0].temperature is not None:
-        momenta = draw_momenta(
-            atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities")
-        )
+        momenta = draw_momenta(atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities"))
     at = MDState(
         numbers=atoms.numbers,
         pbc=atoms.pbc,

@@ -164,8 +164,10 @@ def _vasp(document: Any, directory: str | None) -> None:
 def _lines(directory: str | None, *names: str) -> Iterator[str]:
     """Yield the lines of the first output file that is there."""
     folder = local_directory(directory)
-    for name in names if folder is not None else ():
-        for path in (Path(f"{folder / name}"), Path(f"{folder / name}.gz")):
+    if folder is None:
+        return
+    for name in names:
+        for path in (Path(folder, name), Path(folder, f"{name}.gz")):
             if not path.is_file():
                 continue
             try:

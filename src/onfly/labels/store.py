@@ -241,7 +241,7 @@ class LabelStore:
         """Build the index anew from the sound labels and return their number."""
         for entry in sorted((self.root / _INDEX).glob("*/*/[!.]*")):
             entry.unlink()
-        sound = [label for key in self.keys() if (label := self._sound(key)) is not None]
+        sound = [found for key in self.keys() if (found := self._sound(key)) is not None]
         for key, label in sorted(sound, key=lambda item: (item[1].created_at, item[0])):
             self._index(label, key)
         return len(sound)

@@ -70,7 +70,7 @@ class PosteriorCalculator(Calculator):
         *,
         offset: EnergyOffset,
         calibration: Calibration,
-        threshold: float,
+        threshold: float | None,
         name: str = "fine-tuned model",
         energy_scale: EnergyScale = "labels",
     ) -> None:
@@ -170,7 +170,11 @@ class PosteriorCalculator(Calculator):
         if "energy" not in self.results:
             raise RuntimeError("no energy was calculated yet: call atoms.get_potential_energy()")
         assert isinstance(self.atoms, Atoms)
-        limit = self.threshold * self._size(len(self.atoms)) if threshold is None else threshold
+        if threshold is None:
+            if self.threshold is None:
+                raise ValueError("the model has no energy tolerance: give a threshold in eV")
+            threshold = self.threshold * self._size(len(self.atoms))
+        limit = threshold
         return self.calibration.exceedance(self._raw_std, limit)
 
     @property

@@ -20,12 +20,8 @@ from onfly.potentials.converted import read_header
 from onfly.potentials.families import TRUST
 from onfly.potentials.foundation import parse_foundation
 from onfly.potentials.mace_energy import MACEEnergy
-from onfly.potentials.mace_loading import (
-    checkpoint_path,
-    environment_kept,
-    import_mace,
-    read_model,
-)
+from onfly.potentials.mace_loading import checkpoint_path, read_model
+from onfly.potentials.mace_package import environment_kept, import_mace
 from onfly.potentials.mace_pruning import known_elements, prune_elements
 from onfly.potentials.precision import default_dtype
 

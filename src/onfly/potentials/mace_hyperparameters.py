@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onfly.potentials.mace_loading import environment_kept, import_mace
+from onfly.potentials.mace_package import environment_kept, import_mace
 from onfly.potentials.precision import default_dtype
 
 __all__ = ["build_model", "hyperparameters"]

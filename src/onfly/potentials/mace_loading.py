@@ -11,54 +11,19 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 
 from onfly.potentials.converted import read_header
 from onfly.potentials.mace_names import PREFIXES
+from onfly.potentials.mace_package import environment_kept, import_mace
 from onfly.potentials.trust import require_trust
 
-__all__ = ["checkpoint_path", "environment_kept", "import_mace", "read_checkpoint", "read_model"]
+__all__ = ["checkpoint_path", "read_checkpoint", "read_model"]
 
 _log = logging.getLogger(__name__)
-UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-
-
-@contextlib.contextmanager
-def environment_kept() -> Iterator[None]:
-    """Undo mace's switching off of torch's protection against unpickling."""
-    before = os.environ.get(UNSAFE_SWITCH)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(UNSAFE_SWITCH, None)
-        else:
-            os.environ[UNSAFE_SWITCH] = before
-
-
-def import_mace() -> Any:
-    """Import mace and return `mace.modules`.
-
-    The process's environment is left as it was: mace allows torch to unpickle anything from
-    anywhere, for the whole process.
-
-    Raises
-    ------
-    ImportError
-        If mace is not installed.
-    """
-    with environment_kept():
-        try:
-            import mace.modules as modules
-        except ModuleNotFoundError as error:
-            raise ImportError('MACE is not installed: pip install "onfly[mace]"') from error
-    return modules
 
 
 def checkpoint_path(name: str) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from onfly.analysis.metrics import binomial_interval
 from onfly.artifacts.atomic import atomic_write
 from onfly.report import tables
 from onfly.report.build import build_report
@@ -91,10 +90,12 @@ def _report_of(folder: Path, state: str, png: bool) -> Path:
 
 
 def _row(data: RunReportData, link: str) -> dict[str, Any]:
+    from onfly.report.figures_errors import fair_sample  # imports matplotlib
+
     name, verdict, number = data.identity, data.verdict, tables.number
-    n, within, total = len(data.audits), data.n_within, data.n_steps_total
-    own, foundation = tables.rmse_of(data.audits)
-    proven = binomial_interval(within, n)[0]
+    n, within, total = len(data.audit_outcomes), data.n_within, data.n_steps_total
+    own, foundation = tables.rmse_of(fair_sample(data)[0])
+    proven = verdict.coverage
     waits = data.counts.n_waits
     return {
         "formula": name.formula,
@@ -107,11 +108,11 @@ def _row(data: RunReportData, link: str) -> dict[str, Any]:
         "foundation": data.foundation,
         "progress": f"{100 * min(data.n_steps / total, 1):.0f}" if total else tables.NONE,
         "time": number(data.simulated_fs, factor=1e-3),
-        "labels": len(data.labels),
+        "labels": data.counts.n_labels,
         "waits": tables.NONE if waits is None else waits,
         "audits": f"{within}/{n}" if n else tables.NONE,
         "audit_share": f"{within / n:.4f}" if n else tables.NONE,
-        "proven": f"{100 * proven:.0f}" if n else tables.NONE,
+        "proven": tables.NONE if proven is None else f"{100 * proven:.0f}",
         "threshold": number(data.threshold, factor=1000),
         "rmse": number(own, 2, 1000),
         "foundation_rmse": number(foundation, 2, 1000),
@@ -121,7 +122,7 @@ def _row(data: RunReportData, link: str) -> dict[str, Any]:
 
 def _tiles(runs: list[RunReportData]) -> list[dict[str, str]]:
     states = [data.verdict.state for data in runs]
-    labels = sum(len(data.labels) for data in runs)
+    labels = sum(data.counts.n_labels for data in runs)
     hours = sum(tables.cpu_hours(data) for data in runs)
     more = f"{labels / len(runs):.0f} per compound" if runs else ""
     return [

@@ -6,19 +6,23 @@ that are being written are left out, and all of it is said in `RunReportData.pro
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ase.io
 import numpy as np
-from ase import Atoms
-from pydantic import BaseModel, ValidationError
 
+from onfly.artifacts.trajectory import TrajectoryFolder
+from onfly.artifacts.workspace import RUNS, RunWorkspace
 from onfly.bayes.calibration import Calibration
+from onfly.labels.errors import LabelError
+from onfly.labels.store import LabelStore
+from onfly.proof import Ledger, LedgerEntry, closing_block
+from onfly.proof import Verdict as Proof
+from onfly.report.logs import last_frame, thermo_columns
 from onfly.report.records import (
+    AUDITS,
     CalibrationState,
     Counts,
     Identity,
@@ -30,56 +34,85 @@ from onfly.report.records import (
     Verdict,
 )
 from onfly.report.run_data import RunReportData
-from onfly.report.verdict import MIN_AUDITS, MIN_COVERAGE, Standing, put_in_words
-from onfly.schemas.label import LabelDoc
-from onfly.schemas.model import FineTunedModelDoc
-from onfly.schemas.run import RunDoc
+from onfly.report.verdict import describe
+from onfly.rounds.close import proof_rule
+from onfly.rounds.verdict import judge_run
+from onfly.schemas import FineTunedModelDoc, LabelDoc, PosteriorDoc, RunState, TrajectoryDoc
 from onfly.schemas.types import to_atoms
+from onfly.spec import MDStage
 
-__all__ = ["judge", "load_documents", "load_run"]
+__all__ = ["judge", "load_documents", "load_run", "workspace_of"]
 
-THERMO_COLUMNS = (
-    "step",
-    "time_fs",
-    "stage",
-    "temperature",
-    "potential_energy",
-    "kinetic_energy",
-    "total_energy",
-    "volume",
-    "energy_std",
-    "probability",
-)
-DocT = TypeVar("DocT", bound=BaseModel)
+UNITS = {"force": "eV/Å", "stress": "eV/Å³"}
 T = TypeVar("T")
+
+
+def workspace_of(folder: str | Path) -> RunWorkspace:
+    """Return the workspace of a run's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no ``run.json``, or lies outside an artifact directory.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not (path / "run.json").is_file():
+        raise FileNotFoundError(
+            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
+        )
+    if path.parent.name != RUNS:
+        raise FileNotFoundError(
+            f"{path} lies in no folder {RUNS!r}: its labels are in the artifact directory, so give "
+            "<artifact dir>/runs/<run_id>, of a copy of the whole directory if need be"
+        )
+    return RunWorkspace(path.parent.parent, path.name)
 
 
 def load_documents(
     folder: str | Path, problems: list[str] | None = None
-) -> tuple[RunDoc, FineTunedModelDoc | None]:
+) -> tuple[RunState, FineTunedModelDoc | None]:
     """Read the state of a run and its published model, without labels and logs.
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no ``run.json``.
-    ValueError
-        If ``run.json`` is no state of a run.
+    ArtifactError
+        If ``run.json`` is damaged, or of another version of onfly.
     """
-    path = Path(folder).expanduser()
-    if not (path / "run.json").is_file():
-        raise FileNotFoundError(
-            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
-        )
-    try:
-        run = RunDoc.model_validate_json((path / "run.json").read_text())
-    except ValidationError as error:
-        raise ValueError(f"{path / 'run.json'} is no state of a run: {error}") from error
+    workspace = workspace_of(folder)
+    run = workspace.read_state()
+    path = workspace.folder / "model.json"
     model = None
-    if (path / "model.json").is_file():
+    if path.is_file():
         found: list[str] = [] if problems is None else problems
-        model = _attempt(path / "model.json", _reader(FineTunedModelDoc), found)
+        model = _attempt(
+            path, lambda p: FineTunedModelDoc.model_validate_json(p.read_text()), found
+        )
     return run, model
+
+
+def judge(
+    run: RunState,
+    model: FineTunedModelDoc | None = None,
+    ledger: Ledger | None = None,
+    n_steps: int | None = None,
+) -> Verdict:
+    """Return what is proven of a run; what its published model says is kept.
+
+    Parameters
+    ----------
+    run, model
+        Documents of the run's folder.
+    ledger
+        Of the run; needed where no model is published.
+    n_steps
+        MD steps so far, where they are ahead of the state.
+    """
+    own = model is not None and model.model_id == run.posterior.model_id
+    if own and model is not None and model.verdict:
+        return describe(run, Proof.model_validate(model.verdict), n_steps)
+    return describe(run, judge_run(run, ledger or Ledger()), n_steps)
 
 
 def load_run(folder: str | Path) -> RunReportData:
@@ -89,110 +122,150 @@ def load_run(folder: str | Path) -> RunReportData:
     ------
     FileNotFoundError
         If it holds no ``run.json``.
-    ValueError
-        If ``run.json`` is no state of a run.
+    ArtifactError
+        If ``run.json`` is damaged, or of another version of onfly.
     """
-    path = Path(folder).expanduser()
+    workspace = workspace_of(folder)
     problems: list[str] = []
-    run, model = load_documents(path, problems)
-    found = _each(path / "labels", "*.json", _reader(LabelDoc), problems)
-    docs = sorted(found, key=lambda doc: -1 if doc.index is None else doc.index)
-    records = _each(path / "training", "*.json", lambda p: json.loads(p.read_text()), problems)
-    trainings = tuple(_training(r) for r in records if isinstance(r, dict) and "generation" in r)
-    thermo = _thermo(path / "thermo", problems)
-    logged = int(thermo["step"][-1]) if thermo["step"].size else 0
-    trajectory = TrajectoryData(
-        index=0,
-        thermo=thermo,
-        n_steps=max(run.md_step, logged),  # a running segment is ahead of the run's state
-        n_steps_total=run.n_steps_total,
-        stages=tuple(_stage(stage) for stage in run.settings.get("stages") or ()),
-        last_frame=_last_frame(path / "trajectory"),
+    run, model = load_documents(workspace.folder, problems)
+    posterior, spec = run.posterior, run.posterior.spec
+    ledger = _attempt(
+        workspace.ledger_path, lambda _: workspace.read_ledger(posterior.n_records), problems
+    ) or Ledger()  # fmt: skip
+    records = _trainings(workspace, problems)
+    folders = {f.index: f for f in workspace.trajectory_folders()}
+    trajectories = tuple(
+        _trajectory(doc, folders.get(doc.index), problems) for doc in run.trajectories
     )
-    learned = [(t.generation, t.n_labels) for t in trainings if t.n_labels is not None]
-    labels = tuple(_label(doc, trajectory, learned) for doc in docs)
-    ensemble = run.ensemble
-    stopping = run.settings.get("stopping") or {}
+    labels = _labels(workspace, ledger, trajectories, problems)
+    n_steps = sum(trajectory.n_steps for trajectory in trajectories)
+    audits = ledger.of(*AUDITS)
+    ensemble = posterior.ensemble
+    first = next((row.structure for row in labels if row.structure is not None), None)
     return RunReportData(
         identity=Identity(
             run_id=run.run_id,
-            formula=run.formula_pretty or "",
-            n_atoms=len(docs[0].structure) if docs else None,
-            campaign=run.campaign,
+            formula=posterior.formula_pretty or "",
+            n_atoms=posterior.nsites,
+            campaign=posterior.campaign,
             model_id=model.model_id if model else None,
-            seed=run.seed,
-            posterior=ensemble.posterior if ensemble else None,
+            seed=spec.seed,
+            posterior=ensemble.posterior if ensemble else spec.posterior.kind,
             generation=ensemble.generation if ensemble else None,
-            energy_offset=run.energy_offset,
-            level_of_theory=model.level_of_theory if model else None,
+            energy_offset=posterior.energy_offset,
+            level_of_theory=spec.labels.level_of_theory,
         ),
-        foundation=run.foundation_model,
-        labeller=run.labeller,
-        tolerances=(Tolerance("energy", run.threshold_ev, "eV"),),
-        verdict=judge(run, model),
-        counts=Counts(len(labels), run.n_interventions, run.n_audits),
+        foundation=posterior.foundation_model,
+        labeller=posterior.labeller,
+        tolerances=_tolerances(posterior),
+        verdict=judge(run, model, ledger, n_steps),
+        counts=Counts(
+            n_labels=posterior.n_labels,
+            n_seeds=posterior.n_seeds,
+            n_calls=posterior.n_calls,
+            n_audits=posterior.n_audits,
+            n_waits=posterior.n_waits,
+        ),
         labels=labels,
-        trajectories=(trajectory,),
-        trainings=trainings,
-        calibration=_calibration(run, labels),
-        audit_interval=run.settings.get("audit_interval"),
-        max_probability=run.settings.get("max_probability") or 0.05,
-        required_coverage=stopping.get("min_coverage") or MIN_COVERAGE,
+        audit_outcomes=tuple(entry.within() for entry in audits),
+        n_unjudged=sum(entry.label is None for entry in audits),
+        trajectories=trajectories,
+        stages=tuple(_stage(stage) for stage in spec.trajectories.stages),
+        trainings=tuple(_training(record) for record in records),
+        calibration=_calibration(run, ledger, problems),
+        audit_interval=spec.rounds.audit_interval,
+        max_probability=min(t.max_probability for t in spec.tolerance),
+        required_coverage=spec.proof.coverage,
+        confidence=spec.proof.confidence,
+        attempts=spec.proof.attempts,
         cpu_seconds=run.cpu_seconds,
-        settings=run.settings,
-        structure=to_atoms(model.structure if model else docs[0].structure) if docs else None,
+        settings=spec.to_flat(defaults=True),
+        structure=to_atoms(model.structure) if model else first,
         versions=model.versions if model else {},
         problems=tuple(problems),
     )
 
 
-def judge(run: RunDoc, model: FineTunedModelDoc | None = None) -> Verdict:
-    """Judge a run by its audits; a published model's own state is kept."""
-    stopping = run.settings.get("stopping") or {}
-    return put_in_words(
-        Standing(
-            phase=run.phase,
-            threshold=run.threshold_ev,
-            # what was audited before the weights last changed was another model
-            n_audits=run.audits_since_update,
-            n_within=run.audits_within_since_update,
-            n_audits_run=run.n_audits,
-            n_within_run=run.n_audits_within,
-            min_audits=stopping.get("min_audits") or MIN_AUDITS,
-            min_coverage=stopping.get("min_coverage") or MIN_COVERAGE,
-            published=model.state if model else None,
-            stop_reason=run.stop_reason or (model.stop_reason if model else None),
-            n_steps=run.md_step,
-            n_steps_total=run.n_steps_total,
-            n_failures=run.n_failures,
-            last_failure=run.failures[-1] if run.failures else None,
-        )
+def _tolerances(posterior: PosteriorDoc) -> tuple[Tolerance, ...]:
+    found = []
+    if posterior.threshold_ev is not None:
+        found.append(Tolerance("energy", posterior.threshold_ev, "eV"))
+    for tolerance in posterior.spec.tolerance:
+        if tolerance.quantity in UNITS:
+            found.append(Tolerance(tolerance.name, tolerance.value, UNITS[tolerance.quantity]))
+    return tuple(found)
+
+
+def _trajectory(
+    doc: TrajectoryDoc, folder: TrajectoryFolder | None, problems: list[str]
+) -> TrajectoryData:
+    thermo = thermo_columns(folder.thermo_files() if folder else (), problems)
+    logged = int(thermo["step"][-1]) if thermo["step"].size else 0
+    return TrajectoryData(
+        index=doc.index,
+        thermo=thermo,
+        n_steps=max(doc.md_step, logged),  # a running segment is ahead of the run's state
+        n_steps_total=max(doc.n_steps, doc.md_step),
+        last_frame=last_frame(folder.trajectory_files()) if folder else None,
     )
 
 
-def _label(doc: LabelDoc, trajectory: TrajectoryData, learned: list[tuple[int, int]]) -> LabelRow:
-    index, step = doc.index or 0, doc.md_step or 0
-    energy = doc.foundation_energy
+def _labels(
+    workspace: RunWorkspace,
+    ledger: Ledger,
+    trajectories: Sequence[TrajectoryData],
+    problems: list[str],
+) -> tuple[LabelRow, ...]:
+    """Return the entries of the ledger that have a label, with what the store holds of it."""
+    store = LabelStore(workspace.store.root / "labels")
+    known = {trajectory.index: trajectory for trajectory in trajectories}
+    rows = []
+    for entry in ledger.entries:
+        if entry.label is None:
+            continue
+        try:
+            label: LabelDoc | None = store.get(entry.label)
+        except (LabelError, OSError) as error:
+            problems.append(f"label {entry.index} could not be read: {str(error).splitlines()[0]}")
+            label = None
+        trajectory = known.get(entry.trajectory, TrajectoryData(entry.trajectory))
+        rows.append(_label(entry, label, trajectory, ledger))
+    return tuple(rows)
+
+
+def _label(
+    entry: LedgerEntry, label: LabelDoc | None, trajectory: TrajectoryData, ledger: Ledger
+) -> LabelRow:
     return LabelRow(
-        index=index,
-        reason=doc.reason,
-        energy=doc.energy,
-        trajectory=trajectory.index,
-        step=step,
-        time_fs=float(trajectory.time_fs(step)),
-        generation=max((g for g, n in learned if n <= index), default=None),
-        predicted_mean=doc.predicted_energy,
-        predicted_std=doc.predicted_std,
-        probability=doc.probability,
-        energy_error=doc.error,
-        foundation_error=None if energy is None else energy - doc.energy,
-        force_rmse=doc.force_rmse,
-        foundation_force_rmse=doc.foundation_force_rmse,
-        learned_generation=min((g for g, n in learned if n > index), default=None),
-        seconds=doc.elapsed,
-        corrections=tuple(doc.corrections),
-        structure=to_atoms(doc.structure),
+        index=entry.index,
+        reason=entry.reason,
+        energy=float("nan") if label is None else label.energy,
+        trajectory=entry.trajectory,
+        step=entry.step,
+        time_fs=float(trajectory.time_fs(entry.step)),
+        generation=None if entry.generation < 0 else entry.generation,
+        attempt=entry.attempt,
+        predicted_mean=entry.mean,
+        predicted_std=entry.std,
+        probability=entry.probability,
+        energy_error=entry.error,
+        foundation_error=entry.foundation_error,
+        force_rmse=entry.force_rmse,
+        foundation_force_rmse=entry.foundation_force_rmse,
+        learned_generation=ledger.generation_that_learned(entry.index),
+        seconds=None if label is None else label.elapsed,
+        corrections=() if label is None else tuple(label.corrections),
+        structure=None if label is None else to_atoms(label.structure),
     )
+
+
+def _trainings(workspace: RunWorkspace, problems: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted((workspace.folder / "training").glob("[0-9]*.json")):
+        record = _attempt(path, lambda p: json.loads(p.read_text()), problems)
+        if isinstance(record, dict) and "generation" in record:
+            found.append(record)
+    return found
 
 
 def _training(record: Mapping[str, Any]) -> TrainingRow:
@@ -205,41 +278,52 @@ def _training(record: Mapping[str, Any]) -> TrainingRow:
     )
 
 
-def _stage(stage: Mapping[str, Any]) -> Stage:
-    temperature, pressure = stage.get("temperature"), stage.get("pressure")
-    values = temperature if isinstance(temperature, list | tuple) else [temperature]
-    dynamics = f" ({stage['dynamics']})" if stage.get("dynamics") else ""
+def _stage(stage: MDStage) -> Stage:
+    values = dict.fromkeys(stage.temperatures)
+    known = stage.driver == "md"
     return Stage(
-        n_steps=str(stage.get("n_steps", "–")),
-        temperature=" → ".join("–" if v is None else f"{float(v):g} K" for v in values),
-        pressure="–" if pressure is None else f"{float(pressure):g} kbar",
-        ensemble=str(stage.get("ensemble", "nvt")).upper() + dynamics,
+        n_steps=str(stage.n_steps),
+        temperature=" → ".join(f"{value:g} K" for value in values) or "–",
+        pressure="–" if stage.pressure is None else f"{stage.pressure:g} kbar",
+        ensemble=f"{stage.ensemble.upper()} ({stage.resolved_dynamics})" if known else stage.driver,
     )
 
 
-def _calibration(run: RunDoc, labels: Iterable[LabelRow]) -> tuple[CalibrationState, ...]:
+def _calibration(
+    run: RunState, ledger: Ledger, problems: list[str]
+) -> tuple[CalibrationState, ...]:
     """Replay the calibration: the state that judged each label, and the one after the last."""
-    state = Calibration(**(run.calibration.model_dump() | {"n": 0.0, "sum_z2": 0.0}))
-    states = []
-    for label in labels:
-        std = label.predicted_std
-        if label.energy_error is None or std is None or not np.isfinite(std) or std <= 0:
-            continue
-        states.append((label.index, state))
-        state = state.update(label.energy_error, std)
+    entries = [e for e in ledger.entries if e.error is not None and e.std and np.isfinite(e.std)]
+    # the errors of a closing block count once it is decided
+    rule = proof_rule(run)
+    block = closing_block(ledger, rule) if rule is not None else None
+    if block is not None and block.state == "open":
+        entries = [e for e in entries if e.attempt != block.attempt]
+    content = run.posterior.calibration.model_dump()
+    states = _replay(entries, Calibration(**content | {"n": 0.0, "sum_z2": 0.0}))
+    if not np.isclose(states[-1].n, content["n"]):
+        # it went on from the calibration of a model, or the prior was changed on the way
+        n, sum_z2 = (content[k] - getattr(states[-1], k) for k in ("n", "sum_z2"))
+        earlier = {"n": max(n, 0.0), "sum_z2": max(sum_z2, 0.0)}
+        states = _replay(entries, Calibration(**content | earlier))
+        if not np.isclose(states[-1].n, content["n"]):
+            problems.append(
+                "the history of the calibration is not known exactly, since it began elsewhere or "
+                "was changed on the way: figures about error bars are approximate"
+            )
+    indices = [*(entry.index for entry in entries), None]
     return tuple(
         CalibrationState(index, s.shape + s.n / 2, s.rate + s.sum_z2 / 2)
-        for index, s in [*states, (None, state)]
+        for index, s in zip(indices, states, strict=True)
     )
 
 
-def _reader(doc: type[DocT]) -> Callable[[Path], DocT]:
-    return lambda path: doc.model_validate_json(path.read_text())
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    # a leading dot marks an unfinished write
-    return sorted(p for p in folder.glob(pattern) if not p.name.startswith("."))
+def _replay(entries: Sequence[LedgerEntry], start: Calibration) -> list[Calibration]:
+    states = [start]
+    for entry in entries:
+        if entry.error is not None and entry.std is not None:
+            states.append(states[-1].update(entry.error, entry.std))
+    return states
 
 
 def _attempt(path: Path, read: Callable[[Path], T], problems: list[str]) -> T | None:
@@ -249,42 +333,3 @@ def _attempt(path: Path, read: Callable[[Path], T], problems: list[str]) -> T | 
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         problems.append(f"{path.parent.name}/{path.name} could not be read: {first}")
         return None
-
-
-def _each(folder: Path, pattern: str, read: Callable[[Path], T], problems: list[str]) -> list[T]:
-    found = (_attempt(path, read, problems) for path in _files(folder, pattern))
-    return [item for item in found if item is not None]
-
-
-def _thermo(folder: Path, problems: list[str]) -> dict[str, np.ndarray]:
-    rows: dict[int, tuple[list[float], str]] = {}
-    for path in _files(folder, "*.csv"):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                # the last line may be half written: `source` is its last column
-                if row.get("source") not in ("model", "label"):
-                    continue
-                try:
-                    values = [float(row.get(name) or "nan") for name in THERMO_COLUMNS]
-                    rows[int(values[0])] = (values, row["source"])  # a later segment wins
-                except ValueError as error:
-                    problems.append(f"a line of thermo/{path.name} could not be read: {error}")
-    order = sorted(rows)
-    table = np.array([rows[step][0] for step in order]).reshape(len(order), len(THERMO_COLUMNS))
-    columns = {name: table[:, i] for i, name in enumerate(THERMO_COLUMNS)}
-    columns["source"] = np.array([rows[step][1] for step in order], dtype=str)
-    return columns
-
-
-def _last_frame(folder: Path) -> Atoms | None:
-    for path in reversed(_files(folder, "*.extxyz")):
-        if path.stat().st_size == 0:
-            continue
-        for index in (-1, 0):
-            try:
-                atoms = ase.io.read(path, index=index, format="extxyz")
-            except Exception:  # half-written frames raise errors of many kinds
-                continue
-            if isinstance(atoms, Atoms):
-                return atoms
-    return None

@@ -113,8 +113,8 @@ def z_score_history(data: RunReportData, history: Judged) -> Drawing | None:
             plot.points(axes, x[places], scores[places], name, color, marker, texts)
     reach = max(3.2, 1.1 * float(np.abs(scores).max()))
     axes.set(ylabel="error / error bar (z-score)", ylim=(-reach, reach))
-    if (end := data.axis_end) > 0:
-        axes.set_xlim(-0.015 * end, 1.015 * end)
+    if (limits := data.axis_limits) is not None:
+        axes.set_xlim(limits)
     return plot.finish(
         "Are errors as large as predicted?",
         "Points far outside the band: the model was too sure. All points close to zero: "
@@ -152,10 +152,10 @@ def reliability(data: RunReportData, history: Judged) -> Drawing | None:
 
 def coverage(data: RunReportData) -> Drawing | None:
     """Fraction of the audits within the threshold, after each of them, with its interval."""
-    if not data.audits:
+    if not data.audit_outcomes:
         return None
-    inside = np.cumsum([abs(x.energy_error or 0.0) <= data.threshold for x in data.audits])
-    n = np.arange(1, len(data.audits) + 1)
+    inside = np.cumsum(data.audit_outcomes)
+    n = np.arange(1, len(inside) + 1)
     bounds = np.array([binomial_interval(int(k), int(m)) for k, m in zip(inside, n, strict=True)])
     share, goal = 100 * inside / n, data.required_coverage
     plot = Plot("coverage", (240,), xlabel="number of audits")
@@ -172,8 +172,9 @@ def coverage(data: RunReportData) -> Drawing | None:
     plot.limit(axes, 100 * goal, "")
     axes.plot([], [], color=theme.THRESHOLD, ls="--", lw=1.2, label=f"required {100 * goal:.0f} %")
     return plot.finish(
-        "Proven accuracy: audits within the tolerance",
+        "How many audits kept the tolerance?",
         f"{inside[-1]} of {n[-1]} audits; the share of all steps that would pass is "
         f"{percent(bounds[-1, 0])} to {percent(bounds[-1, 1])} with 95 % confidence "
-        "(binomial, Clopper-Pearson). Few audits leave a wide interval.",
+        "(binomial, Clopper-Pearson). These are the audits of all weights that the run had; the "
+        "proof above is that of its last closing block.",
     )

@@ -17,7 +17,13 @@ __all__ = ["comparison", "energy_errors", "fair_sample", "force_errors", "labels
 
 
 def fair_sample(data: RunReportData) -> tuple[tuple[LabelRow, ...], str]:
-    """Return the labels to compare the models on, and what they are: audits if there are any."""
+    """Return the labels to compare the models on, and what they are.
+
+    Those of the latest closing block are errors of one and the same model; other audits are those
+    of a model that was learning.
+    """
+    if data.closing:
+        return data.closing, f"audits of closing block {(data.closing[-1].attempt or 0) + 1}"
     if data.audits:
         return data.audits, "audits"
     return data.judged, "labels that the model asked for"
@@ -84,8 +90,13 @@ def _reasons(labels: Sequence[LabelRow]) -> list[tuple[str, str, str, list[int]]
 
 
 def _time_axis(plot: Plot, data: RunReportData) -> None:
-    if (end := data.axis_end) > 0:
-        plot.panels[-1].set_xlim(-0.015 * end, 1.015 * end)
+    if (limits := data.axis_limits) is not None:
+        plot.panels[-1].set_xlim(limits)
+
+
+def _before(data: RunReportData) -> str:
+    """Say what lies below 0, if something does."""
+    return " Left of 0: MD on the foundation model." if data.axis_range[0] < 0 else ""
 
 
 def labels_over_time(data: RunReportData) -> Drawing | None:
@@ -97,7 +108,7 @@ def labels_over_time(data: RunReportData) -> Drawing | None:
     labels, x = [data.labels[i] for i in order], place[order]
     count = np.arange(1, len(labels) + 1)
     paid = np.cumsum([not label.is_audit for label in labels])
-    ends = np.append(x, max(data.axis_end, x[-1]))
+    ends = np.append(x, max(data.axis_range[1], x[-1]))
     plot = Plot("labels", xlabel=data.axis_label)
     axes = plot.panel
     options: dict[str, Any] = {"drawstyle": "steps-post"}
@@ -115,7 +126,7 @@ def labels_over_time(data: RunReportData) -> Drawing | None:
         "Did the calls for reference calculations stop?",
         "Each label is one expensive reference calculation. A blue line that becomes flat "
         "means that the model no longer asks for help. Audits are random checks that go on "
-        "all the time: they are the proof, the flat line alone is not.",
+        "all the time: they are the proof, the flat line alone is not." + _before(data),
     )
 
 

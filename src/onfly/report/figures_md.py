@@ -70,9 +70,8 @@ def _draw(plot: Plot, panel: int, curves: list[Curve], ylabel: str, mark: bool =
 
 
 def _frame(plot: Plot, data: RunReportData) -> None:
-    end = data.axis_end
-    if end > 0:
-        plot.panels[-1].set_xlim(-0.015 * end, 1.015 * end)
+    if (limits := data.axis_limits) is not None:
+        plot.panels[-1].set_xlim(limits)
     for axes in plot.panels:
         for place in data.stage_marks():
             axes.axvline(place, color=theme.MUTED, lw=1, ls=":", zorder=1)

@@ -105,6 +105,8 @@ def sections(data: RunReportData) -> list[Section]:
             missing.append("No error is known yet: that needs a label after the first one.")
         if key == "labels" and data.judged and not data.audits:
             missing.append("No audit was made yet, so the accuracy is not proven.")
+        if key == "labels" and data.n_unjudged:
+            missing.append(f"{data.n_unjudged} audits could not be computed: they count as failed.")
         if key == "trust" and 0 < len(judged.labels) < FEW:
             missing.append(
                 f"Only {len(judged.labels)} errors are known: too few to say whether the error "
@@ -159,6 +161,7 @@ def _page(
         tone=tone(data.verdict.state),
         tiles=tables.tiles(data),
         facts=tables.facts(data),
+        stages=data.stages,
         several=len(data.trajectories) > 1,
         settings_text=tables.settings_text(data.settings),
         links=links,

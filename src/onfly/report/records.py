@@ -63,7 +63,10 @@ class LabelRow:
     Attributes
     ----------
     time_fs
-        Simulated time of its trajectory; NaN if the log does not tell.
+        Simulated time of its trajectory; NaN if the log does not tell. Steps and times below 0 are
+        those of MD on the foundation model, before the run.
+    attempt
+        Closing block that it belongs to, from 0.
     generation, learned_generation
         Which weights predicted it, and the first that learned it; None if unknown.
     predicted_mean, predicted_std
@@ -88,6 +91,7 @@ class LabelRow:
     step: int = 0
     time_fs: float = float("nan")
     generation: int | None = None
+    attempt: int | None = None
     predicted_mean: float | None = None
     predicted_std: float | None = None
     probability: float | None = None
@@ -108,7 +112,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the programme of a trajectory, in words."""
+    """One stage of the programme, in words."""
 
     n_steps: str
     temperature: str
@@ -128,8 +132,6 @@ class TrajectoryData:
         energy_std, probability, and ``source`` (strings).
     n_steps, n_steps_total
         Done so far, and wanted.
-    stages
-        The programme.
     last_frame
         The last configuration that was written.
     """
@@ -138,7 +140,6 @@ class TrajectoryData:
     thermo: Mapping[str, np.ndarray] = field(default_factory=dict)
     n_steps: int = 0
     n_steps_total: int = 0
-    stages: tuple[Stage, ...] = ()
     last_frame: Atoms | None = None
 
     @cached_property
@@ -244,9 +245,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Counts:
-    """How much was calculated; `n_waits` is None where nobody counted."""
+    """How much was calculated; `n_waits` is None where nobody counted.
+
+    `n_labels` includes `n_seeds`, those of earlier runs.
+    """
 
     n_labels: int = 0
+    n_seeds: int = 0
     n_calls: int = 0
     n_audits: int = 0
     n_waits: int | None = None

@@ -15,6 +15,7 @@ from onfly.report.records import (
     Counts,
     Identity,
     LabelRow,
+    Stage,
     Tolerance,
     TrainingRow,
     TrajectoryData,
@@ -26,7 +27,16 @@ __all__ = ["RunReportData"]
 
 @dataclass(frozen=True)
 class RunReportData:
-    """All that a report needs of one run."""
+    """All that a report needs of one run.
+
+    Attributes
+    ----------
+    audit_outcomes
+        Whether each audit kept all tolerances, in the order of the labels; one that could not be
+        computed did not.
+    n_unjudged
+        Audits that could not be computed.
+    """
 
     identity: Identity
     foundation: str
@@ -35,12 +45,17 @@ class RunReportData:
     verdict: Verdict
     counts: Counts = field(default_factory=Counts)
     labels: tuple[LabelRow, ...] = ()
+    audit_outcomes: tuple[bool, ...] = ()
+    n_unjudged: int = 0
     trajectories: tuple[TrajectoryData, ...] = ()
+    stages: tuple[Stage, ...] = ()
     trainings: tuple[TrainingRow, ...] = ()
     calibration: tuple[CalibrationState, ...] = ()
     audit_interval: float | None = None
     max_probability: float = 0.05
-    required_coverage: float = 0.95
+    required_coverage: float = 0.9
+    confidence: float = 0.95
+    attempts: int = 0
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     structure: Atoms | None = None
@@ -67,10 +82,16 @@ class RunReportData:
         """Those of them at random steps."""
         return tuple(label for label in self.judged if label.is_audit)
 
+    @cached_property
+    def closing(self) -> tuple[LabelRow, ...]:
+        """Those of them in the latest closing block: all of the same weights."""
+        found = [label for label in self.audits if label.attempt is not None]
+        return tuple(label for label in found if label.attempt == found[-1].attempt)
+
     @property
     def n_within(self) -> int:
-        """Audits of the whole run that kept the tolerance of the energy."""
-        return sum(abs(label.energy_error or 0.0) <= self.threshold for label in self.audits)
+        """Audits of the whole run that kept all tolerances."""
+        return sum(self.audit_outcomes)
 
     @property
     def n_steps(self) -> int:
@@ -112,12 +133,19 @@ class RunReportData:
         first = self.trajectories[0] if self.trajectories else None
         return self._axis(first, first.stage_starts) if first is not None else np.empty(0)
 
-    @property
-    def axis_end(self) -> float:
-        """Last point of that axis; 0 at the very start."""
+    @cached_property
+    def axis_range(self) -> tuple[float, float]:
+        """First and last point of that axis; labels of MD before the run lie below 0."""
         ends = [float(self._axis(t, t.n_steps)) for t in self.trajectories]
-        values = [v for v in [*ends, *self.label_axis(self.labels)] if np.isfinite(v)]
-        return max(values, default=0.0)
+        values = [v for v in [0.0, *ends, *self.label_axis(self.labels)] if np.isfinite(v)]
+        return min(values), max(values)
+
+    @property
+    def axis_limits(self) -> tuple[float, float] | None:
+        """That range with a margin; None at the very start."""
+        low, high = self.axis_range
+        margin = 0.015 * (high - low)
+        return (low - margin, high + margin) if margin > 0 else None
 
     @property
     def axis_label(self) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.report import theme
 from onfly.report.figures_ranking import ErrorBarQuality
-from onfly.report.records import LabelRow
+from onfly.report.records import Counts, LabelRow
 from onfly.report.run_data import RunReportData
 from onfly.report.verdict import energy_text, percent
 
@@ -24,6 +24,7 @@ __all__ = [
     "facts",
     "formula_html",
     "label_rows",
+    "labels_text",
     "number",
     "quality_rows",
     "rmse_of",
@@ -82,9 +83,17 @@ def tolerance_text(data: RunReportData) -> str:
     return "; ".join(parts) or NONE
 
 
+def labels_text(counts: Counts) -> str:
+    """How many labels there are of each kind, and how often they were waited for."""
+    text = f"{counts.n_calls} calls, {counts.n_audits} audits"
+    if counts.n_seeds:
+        text += f", {counts.n_seeds} of earlier runs"
+    return text if counts.n_waits is None else f"{text}, in {counts.n_waits} waits"
+
+
 def tiles(data: RunReportData) -> list[dict[str, str]]:
     """Key numbers at the top of the page."""
-    audits, within = data.audits, data.n_within
+    audits, within = len(data.audit_outcomes), data.n_within
     result = []
     steps = f"{data.n_steps:,} MD steps".replace(",", " ")
     if len(data.trajectories) > 1:
@@ -93,26 +102,26 @@ def tiles(data: RunReportData) -> list[dict[str, str]]:
     result.append(
         {"name": "Simulated", "value": simulated, "more": steps if data.has_clock else "MD steps"}
     )
-    counts = data.counts
-    more = f"{counts.n_calls} calls, {counts.n_audits} audits"
-    if counts.n_waits is not None:
-        more += f", {counts.n_waits} waits"
-    result.append({"name": "Reference calculations", "value": str(counts.n_labels), "more": more})
+    more = labels_text(data.counts)
+    result.append(
+        {"name": "Reference calculations", "value": str(data.counts.n_labels), "more": more}
+    )
     atoms = data.identity.n_atoms
     each = f", {1000 * data.threshold / atoms:.2g} meV/atom" if atoms else ""
-    result.append(
-        {
-            "name": "Tolerance of the energy error",
-            "value": f"{number(data.threshold, factor=1000)} meV",
-            "more": energy_text(data.threshold).split("(")[1].rstrip(")") + each,
-        }
-    )
+    if np.isfinite(data.threshold):
+        result.append(
+            {
+                "name": "Tolerance of the energy error",
+                "value": f"{number(data.threshold, factor=1000)} meV",
+                "more": energy_text(data.threshold).split("(")[1].rstrip(")") + each,
+            }
+        )
     if audits:
-        low, high = binomial_interval(within, len(audits))
+        low, high = binomial_interval(within, audits)
         result.append(
             {
                 "name": "Audits within tolerance",
-                "value": f"{within} of {len(audits)}",
+                "value": f"{within} of {audits}",
                 "more": f"whole run: {percent(low)} to {percent(high)} of steps (95 % confidence)",
             }
         )
@@ -141,6 +150,17 @@ def _time_step(data: RunReportData) -> str:
     return f"{', '.join(f'{v:g}' for v in sorted(steps))} fs" if steps else "not recorded yet"
 
 
+def proof_text(data: RunReportData) -> str:
+    """What a model called ready promises."""
+    if not data.attempts:
+        return "none is wanted"
+    blocks = "1 closing block" if data.attempts == 1 else f"up to {data.attempts} closing blocks"
+    return (
+        f"at least {percent(data.required_coverage)} of the steps keep the tolerance, at "
+        f"{percent(data.confidence)} confidence, by {blocks}"
+    )
+
+
 def facts(data: RunReportData) -> list[tuple[str, str]]:
     """The settings that everybody wants to know."""
     name = data.identity
@@ -161,6 +181,8 @@ def facts(data: RunReportData) -> list[tuple[str, str]]:
             f"the risk to exceed it is above {100 * data.max_probability:g} %",
         ),
         ("Audits", f"at random steps, one in {every:g} on average" if every else "switched off"),
+        ("Proof", proof_text(data)),
+        ("Trajectories", str(len(data.trajectories) or NONE)),
         ("Time step", _time_step(data)),
         ("Posterior", posterior),
         ("Seed", str(name.seed)),
@@ -245,7 +267,7 @@ def label_rows(data: RunReportData) -> list[dict[str, Any]]:
             "trajectory": label.trajectory + 1,
             "step": label.step,
             "reason": theme.reason_name(label.reason),
-            "energy": f"{label.energy:.4f}",
+            "energy": f"{label.energy:.4f}" if np.isfinite(label.energy) else NONE,
             "error": number(label.energy_error, 3, 1000, sign=True),
             "beyond": label.energy_error is not None and abs(label.energy_error) > data.threshold,
             "std": number(label.predicted_std, 3, 1000),

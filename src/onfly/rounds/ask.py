@@ -174,9 +174,7 @@ def _kept(
 ) -> Answer:
     """Write a label as soon as it is there; whether it is accepted is decided with the round."""
     try:
-        label = extract_label(
-            output, requested=structure, energy_key=run.spec.labels.energy_key
-        )
+        label = extract_label(output, requested=structure, energy_key=run.spec.labels.energy_key)
         key = run.session.labels.put(label)
     except LabelError as error:
         return Answer(output, str(error))

@@ -204,7 +204,10 @@ def _begin(run: OpenRun, state: RunState, rule: ProofRule, attempt: int) -> RunS
     drawn = draw_block(rng, each * len(state.trajectories), looks)
     trajectories = [
         _into_block(
-            run, t, each, tuple(tuple(s - k * each for s in look if s // each == k) for look in drawn)
+            run,
+            t,
+            each,
+            tuple(tuple(s - k * each for s in look if s // each == k) for look in drawn),
         )
         for k, t in enumerate(state.trajectories)
     ]
@@ -227,9 +230,7 @@ def _into_block(
         changes["programme_step"] = origin - trajectory.origin
     if trajectory.supplied is not None:  # a guard stopped the block before: other velocities
         state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
-        again = state.rewound(
-            max(state.temperature, 1.0), run.trajectory_key(trajectory.index)
-        )
+        again = state.rewound(max(state.temperature, 1.0), run.trajectory_key(trajectory.index))
         changes |= {
             "supplied": None,
             "md_state": run.workspace.save_md_state(again.to_arrays()),

@@ -125,9 +125,7 @@ class _Segment:
         self.driver = driver_of(stages)(
             run.predictor(options.member, options.monitor_interval),
             stages,
-            criterion_of(
-                posterior, state.numbers, watch_only=options.watch_only or self.closing
-            ),
+            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
             run.calibrations(),
             self.key,
             guards=Guards(
@@ -358,9 +356,7 @@ class _Segment:
         )
 
 
-def rewound(
-    trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc
-) -> TrajectoryDoc:
+def rewound(trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc) -> TrajectoryDoc:
     """Return a trajectory with other velocities at its last state, since its label failed."""
     run = session.open(posterior)
     state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))

@@ -255,9 +255,7 @@ class _Round:
         message = f"label of trajectory {request.trajectory} at step {request.md_step}: {reason}"
         logger.warning(message)
         if request.reason == "initial" and self.run.doc.energy_offset is None:
-            raise LabelError(
-                f"the first label failed, so there is nothing to go on from: {reason}"
-            )
+            raise LabelError(f"the first label failed, so there is nothing to go on from: {reason}")
         self.failures.append(message)
         if request.attempt + 1 < MAX_ATTEMPTS:
             self._again(request)
@@ -335,9 +333,7 @@ class _Round:
             if entry.reason != "closing":
                 found = replace(found, energy=calibrated(found.energy, entry))
             if entry.index in self.force_errors:
-                found = replace(
-                    found, forces=found.forces.update(*self.force_errors[entry.index])
-                )
+                found = replace(found, forces=found.forces.update(*self.force_errors[entry.index]))
         return found
 
 

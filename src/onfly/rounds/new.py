@@ -72,7 +72,5 @@ def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:
     Without a tolerance of the energy it is balanced against the forces alone.
     """
     balanced = spec.posterior.energy_weight == "balanced" or threshold is None
-    scales = LikelihoodScales.for_threshold(
-        1e6 if threshold is None else threshold, n_atoms=n_atoms if balanced else None
-    )
+    scales = LikelihoodScales.for_threshold(threshold, n_atoms=n_atoms if balanced else None)
     return scales.energy_std

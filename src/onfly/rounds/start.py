@@ -84,9 +84,8 @@ def start_run(
                 requests=tuple(found) if k == 0 else (),
             )
         )
-    return (
-        state.with_trajectories(trajectories)
-        .evolve(phase="label", ensemble=ensemble, calibration=_calibration(run))
+    return state.with_trajectories(trajectories).evolve(
+        phase="label", ensemble=ensemble, calibration=_calibration(run)
     )
 
 
@@ -215,6 +214,4 @@ def _foundation_md(
 
 def _long(stage: MDStage, n_steps: int) -> MDStage:
     """Return the conditions at the beginning of a stage, for a number of steps."""
-    return stage.model_copy(
-        update={"n_steps": n_steps, "temperature": stage.temperature_at(0)}
-    )
+    return stage.model_copy(update={"n_steps": n_steps, "temperature": stage.temperature_at(0)})

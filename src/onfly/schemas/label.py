@@ -24,21 +24,7 @@ RUN_FIELDS: tuple[str, ...] = (
     "run_id",
     "index",
     "reason",
-    "md_step",
-    "predicted_energy",
-    "predicted_std",
-    "probability",
-    "force_rmse",
-    "foundation_energy",
-    "foundation_force_rmse",
-)
-
-
-# the context of a label in one run; stored labels do not hold it
-RUN_FIELDS: tuple[str, ...] = (
-    "run_id",
-    "index",
-    "reason",
+    "trajectory",
     "md_step",
     "predicted_energy",
     "predicted_std",

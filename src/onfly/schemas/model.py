@@ -83,7 +83,9 @@ class FineTunedModelDoc(StructureMetadata):
     labeller: str
     level_of_theory: str | None = None
     input_hash: str | None = None
-    threshold_ev: float
+    threshold_ev: float | None = Field(
+        None, description="Tolerance of the energy of the cell, eV; None without one."
+    )
     temperature_range: tuple[float, float] | None = Field(None, description="K")
     pressure_range: tuple[float, float] | None = Field(None, description="kbar")
     n_steps: int

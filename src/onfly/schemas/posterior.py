@@ -209,19 +209,19 @@ class RunState(_Frozen):
     trajectories: tuple[TrajectoryDoc, ...] = ()
 
     # in the document, so that the outputs of jobs can be searched by them
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self.posterior.run_id
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def phase(self) -> Phase:
         """What is due."""
         return self.posterior.phase
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def updated_at(self) -> datetime:
         """When the run was changed last."""

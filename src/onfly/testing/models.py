@@ -53,7 +53,7 @@ def random_mace(
     `block` is the kind of its interactions, `options` are further ones of mace's own. A path that
     ends in ``.safetensors`` gets a converted model, any other one a pickle.
     """
-    from onfly.potentials.mace_loading import import_mace
+    from onfly.potentials.mace_package import import_mace
     from onfly.potentials.precision import default_dtype
 
     modules = import_mace()

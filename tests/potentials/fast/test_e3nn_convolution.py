@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("mace", exc_type=ImportError)
 
 from onfly.potentials.fast.e3nn_convolution import Convolution, Neighbors, Radial
-from onfly.potentials.mace_loading import import_mace
+from onfly.potentials.mace_package import import_mace
 from onfly.potentials.precision import default_dtype
 
 N = 4

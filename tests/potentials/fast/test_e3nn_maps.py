@@ -7,7 +7,7 @@ from derivative_checks import assert_equal, derivatives, rows
 pytest.importorskip("mace", exc_type=ImportError)
 
 from onfly.potentials.fast.e3nn_maps import Harmonics, LinearMap, replace_modules
-from onfly.potentials.mace_loading import import_mace
+from onfly.potentials.mace_package import import_mace
 from onfly.potentials.precision import default_dtype
 
 

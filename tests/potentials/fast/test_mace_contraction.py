@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("mace")
 
 from onfly.potentials.fast.mace_contraction import MonomialContraction
-from onfly.potentials.mace_loading import import_mace
+from onfly.potentials.mace_package import import_mace
 from onfly.potentials.precision import default_dtype
 
 N, CHANNELS, COMPONENTS = 5, 4, 9

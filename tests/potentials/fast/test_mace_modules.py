@@ -8,7 +8,7 @@ pytest.importorskip("mace", exc_type=ImportError)
 
 
 from onfly.potentials.fast.mace_modules import PolynomialEnvelope, Reshape
-from onfly.potentials.mace_loading import import_mace
+from onfly.potentials.mace_package import import_mace
 
 
 def test_cutoff():
