@@ -62,15 +62,16 @@ class Loop:
 
     def __post_init__(self):
         self.session = Session()
+        threshold = {} if "tolerance" in self.settings else {"threshold": 1e3}
         spec = toy_spec(
             **{
                 "stages": [{"n_steps": 12, "temperature": 300.0, "time_step": 2.0}],
                 "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 10},
                 "audit_interval": 0,
                 "warmup_labels": 0,
-                "threshold": 1e3,  # nothing is uncertain
                 "proof": SMALL_PROOF,
             }
+            | threshold  # nothing is uncertain
             | self.settings
         )
         self.state = new_run(spec, self.structures[0], run_id=self.run_id)
