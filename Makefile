@@ -10,9 +10,13 @@ EQUIFORMER := .venv-equiformer
 DOCS := .venv-docs
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
-# Modules are compiled at their first import: most of the twenty thousand installed never see one,
-# and compiling them all would take minutes.
+# What is imported is compiled once, after the installation (half a minute on two cores), and not by
+# every process anew, which costs each of them 10 s. Tests of other packages are left out.
 PIP := -m pip install -q --no-compile
+COMPILE = -m compileall -q -j 2 -x '/(tests?|testing|pip|plotly|setuptools|mypyc?)/' src
+SITE = lib/python3*/site-packages
+# containers often set it, and then nothing stays compiled
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal --durations=25
 export OMP_NUM_THREADS ?= 1
 
@@ -57,6 +61,7 @@ $(VENV)/.ready: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) "$(TORCH)"
 	$(VENV)/bin/python $(PIP) -e ".[chgnet,mace,tblite]"
+	-$(VENV)/bin/python $(COMPILE) $(VENV)/$(SITE)
 	touch $@
 
 # The database server of the tests is a program of its own under the GPL: it is started, never
@@ -64,6 +69,7 @@ $(VENV)/.ready: pyproject.toml
 $(VENV)/.ready-test: $(VENV)/.ready
 	$(VENV)/bin/python $(PIP) -e ".[test,dev]"
 	$(VENV)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
+	-$(VENV)/bin/python $(COMPILE) $(VENV)/$(SITE)
 	touch $@
 
 $(DOCS)/.ready: pyproject.toml
@@ -76,6 +82,7 @@ $(NEQUIP)/.ready: pyproject.toml
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/python $(PIP) "$(TORCH)"
 	$(NEQUIP)/bin/python $(PIP) -e ".[nequip,test]"
+	-$(NEQUIP)/bin/python $(COMPILE) $(NEQUIP)/$(SITE)
 	touch $@
 
 $(EQUIFORMER)/.ready: pyproject.toml
@@ -83,6 +90,7 @@ $(EQUIFORMER)/.ready: pyproject.toml
 	$(EQUIFORMER)/bin/python $(PIP) "$(TORCH)"
 	$(EQUIFORMER)/bin/python $(PIP) -e ".[equiformer,test]"
 	$(EQUIFORMER)/bin/python $(PIP) --no-deps fairchem-core==1.10.0
+	-$(EQUIFORMER)/bin/python $(COMPILE) $(EQUIFORMER)/$(SITE)
 	touch $@
 
 $(REMOTE)/.ready: pyproject.toml
@@ -90,6 +98,7 @@ $(REMOTE)/.ready: pyproject.toml
 	$(REMOTE)/bin/python $(PIP) "$(TORCH)"
 	$(REMOTE)/bin/python $(PIP) -e ".[remote,test]"
 	$(REMOTE)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
+	-$(REMOTE)/bin/python $(COMPILE) $(REMOTE)/$(SITE)
 	touch $@
 
 clean:

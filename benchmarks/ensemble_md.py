@@ -50,7 +50,7 @@ def calculators(model: str, path: str, members) -> list:
         from onfly.potentials.sevennet import NAMES
 
         return [SevenNetCalculator(NAMES[model], device="cpu") for _ in members]
-    from onfly.potentials.mace_loading import import_mace
+    from onfly.potentials.mace_package import import_mace
 
     import_mace()
     from mace.calculators import MACECalculator

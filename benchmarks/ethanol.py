@@ -33,9 +33,9 @@ from onfly.analysis.metrics import (
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.parallel import ChainPool
 from onfly.bayes.posterior import posterior_from_dict
-from onfly.bayes.target import potential_target
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.stages import MDStage
+from onfly.learning.target import potential_target
 from onfly.potentials import load_foundation
 from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL

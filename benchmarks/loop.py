@@ -13,14 +13,14 @@ import numpy as np
 from ase import Atoms
 from jobflow import JobStore, Maker, run_locally
 from maggma.stores import MemoryStore
+from onfly.jobs.context import to_structure
+from onfly.jobs.initial import InitialEnsembleMaker
+from onfly.jobs.segment import SegmentMaker
 
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.dynamics.stages import MDStage
 from onfly.flows import OnTheFlyMaker
-from onfly.jobs.context import to_structure
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
 from onfly.jobs.update import UpdateMaker
 from onfly.schemas import LabelDoc, RunDoc
 

@@ -38,7 +38,7 @@ from onfly.bayes.heads import without_head
 from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState
-from onfly.bayes.target import potential_target
+from onfly.learning.target import potential_target
 from onfly.potentials import load_foundation
 from onfly.potentials.stacked import EnsembleEvaluator
 from onfly.seeds import numpy_stream

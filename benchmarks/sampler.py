@@ -26,12 +26,12 @@ from common import Report, arguments
 from systems import MACE_SIZES, SYSTEMS, foundation_path, interleaved, one_thread, system
 
 from onfly.bayes import sghmc
-from onfly.bayes.chain import preconditioner_floors
 from onfly.bayes.heads import head_log_scale, head_parameters, without_head
 from onfly.bayes.likelihood import LikelihoodScales, log_likelihood
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.prior import GaussianPrior, NegativeLogPosterior
-from onfly.bayes.target import PotentialTarget
+from onfly.bayes.sghmc import preconditioner_floors
+from onfly.learning.target import PotentialTarget
 from onfly.potentials import load_foundation
 from onfly.seeds import torch_stream
 

@@ -52,7 +52,7 @@ def random_mace(size: str, folder: Path) -> Path:
 
     A file that is there is used again: building the medium model takes a while.
     """
-    from onfly.potentials.mace_loading import import_mace
+    from onfly.potentials.mace_package import import_mace
     from onfly.potentials.precision import default_dtype
 
     folder.mkdir(parents=True, exist_ok=True)

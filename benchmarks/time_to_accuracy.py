@@ -27,15 +27,15 @@ import ase.units
 import torch
 from ase.build import molecule
 from common import Report, arguments
+from onfly.dynamics.stopping import StoppingRule
+from onfly.jobs.context import to_structure
+from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
+from onfly.jobs.segment import SegmentMaker
 
 from onfly.analysis.metrics import binomial_interval
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
-from onfly.dynamics.stopping import StoppingRule
 from onfly.flows import OnTheFlyMaker
-from onfly.jobs.context import to_structure
-from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
 from onfly.jobs.update import UpdateMaker
 from onfly.labels.presets import label_maker
 from onfly.units import EV_PER_KCAL_MOL

@@ -7,11 +7,7 @@ from ase.build import bulk
 from jobflow import run_locally
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from onfly.flows import OnTheFlyMaker
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
-from onfly.jobs.update import UpdateMaker
-from onfly.labels.presets import label_maker
+from onfly import OnTheFlyMaker, RunSpec, label_maker
 from onfly.potentials import load_foundation
 from onfly.stores import job_store
 
@@ -39,23 +35,19 @@ def check_forces() -> None:
 
 def main() -> None:
     check_forces()
-    maker = OnTheFlyMaker(
-        foundation_model="noble-gas",
-        threshold=0.005,
-        label_maker=label_maker("lj"),
-        mode="resident",
-        level_of_theory="Lennard-Jones",
-        initial_maker=InitialEnsembleMaker(
-            posterior={"kind": "sghmc", "n_members": 2, "n_steps": 100}
-        ),
-        segment_maker=SegmentMaker(
-            n_steps=40,
-            temperature=30.0,
-            time_step=2.0,
-            audit_interval=10,
-            update_maker=UpdateMaker(n_workers=1),
-        ),
+    spec = RunSpec.from_flat(
+        {
+            "foundation_model": "noble-gas",
+            "threshold": "5 meV",
+            "level_of_theory": "Lennard-Jones",
+            "stages": [{"n_steps": 40, "temperature": 30.0, "time_step": 2.0}],
+            "audit_interval": 10,
+            "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 100},
+            "proof": {"attempts": 0},  # nothing is proven, to be done in seconds
+            "n_workers": 1,
+        }
     )
+    maker = OnTheFlyMaker(spec=spec, label_maker=label_maker("lj"), mode="resident")
     flow = maker.make(AseAtomsAdaptor.get_structure(bulk("Ar", cubic=True)))
     store = job_store()
     run_locally(flow, store=store, ensure_success=True, log=False)

@@ -7,12 +7,7 @@ from ase.build import bulk
 from jobflow import run_locally
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from onfly.flows import CampaignMaker, OnTheFlyMaker
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
-from onfly.jobs.update import UpdateMaker
-from onfly.labels.presets import label_maker
-from onfly.library import ModelLibrary
+from onfly import CampaignMaker, ModelLibrary, OnTheFlyMaker, RunSpec, label_maker
 from onfly.library.export import export_labels, read_labels
 from onfly.stores import job_store
 
@@ -20,27 +15,22 @@ CAMPAIGN = "coinage-metals"
 
 
 def main() -> None:
+    spec = RunSpec.from_flat(
+        {
+            "foundation_model": "toy",
+            "threshold": "20 meV",
+            "threshold_per_atom": True,
+            "stages": [{"n_steps": 20, "temperature": 300.0, "time_step": 2.0}],
+            "audit_interval": 10,
+            "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 50},
+            "proof": {"attempts": 0},  # nothing is proven, to be done in seconds
+            "n_workers": 1,
+        }
+    )
     campaign = CampaignMaker(
         campaign=CAMPAIGN,
-        maker=OnTheFlyMaker(
-            foundation_model="toy",
-            threshold=20,
-            threshold_unit="meV",
-            threshold_per_atom=True,
-            label_maker=label_maker("emt"),
-            mode="resident",
-            initial_maker=InitialEnsembleMaker(
-                posterior={"kind": "sghmc", "n_members": 2, "n_steps": 50}
-            ),
-            segment_maker=SegmentMaker(
-                n_steps=20,
-                temperature=300.0,
-                time_step=2.0,
-                audit_interval=10,
-                update_maker=UpdateMaker(n_workers=1),
-            ),
-        ),
-        overrides={"Au": {"threshold": 40}},  # gold may be less accurate
+        maker=OnTheFlyMaker(spec=spec, label_maker=label_maker("emt"), mode="resident"),
+        overrides={"Au": {"threshold": "40 meV"}},  # gold may be less accurate
     )
     structures = [AseAtomsAdaptor.get_structure(bulk(s, cubic=True)) for s in ("Cu", "Ag", "Au")]
     store = job_store()
@@ -48,7 +38,7 @@ def main() -> None:
         run_locally(flow, store=store, ensure_success=True, log=False)
 
     library = ModelLibrary.from_settings()
-    library.add_runs()  # labels lie in the folders of their runs until then
+    library.add_runs()  # labels lie in the artifact directory until then
     labels = read_labels(library.labels_store, {"campaign": CAMPAIGN})
     count = export_labels(labels, "coinage-metals.extxyz")
     frames = ase.io.read("coinage-metals.extxyz", ":")

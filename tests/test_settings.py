@@ -20,7 +20,6 @@ def test_defaults_lie_in_the_home_directory(tmp_path):
     assert tmp_path / ".onfly/artifacts" == settings.ARTIFACT_DIR
     assert tmp_path / ".onfly/store" == settings.STORE_DIR
     assert settings.JOB_STORE is None
-    assert settings.KEEP_ENSEMBLES == 2
     assert settings.n_workers >= 1
 
 

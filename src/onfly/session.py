@@ -17,18 +17,21 @@ from ase import Atoms
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.calibration import Calibration
+from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
-from onfly.bayes.target import potential_target
+from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
 from onfly.labels.store import LabelStore
-from onfly.potentials import Potential, load_foundation
+from onfly.learning.target import potential_target, shared_potential
+from onfly.potentials import Potential
 from onfly.proof import Ledger
 from onfly.schemas import (
     CalibrationDoc,
     FineTunedModelDoc,
+    ForceCalibrationDoc,
     LabelDoc,
     PosteriorDoc,
     RunState,
@@ -36,7 +39,7 @@ from onfly.schemas import (
 )
 from onfly.settings import OnflySettings, get_settings
 
-__all__ = ["OpenRun", "Session", "calibration_doc", "drift_in_prior_stds", "likelihood_scales"]
+__all__ = ["OpenRun", "Session", "calibration_docs", "drift_in_prior_stds", "likelihood_scales"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,20 +65,14 @@ class Session:
     def __init__(self, settings: OnflySettings | None = None) -> None:
         self.settings = settings or get_settings()
         self.labels = LabelStore(self.settings.ARTIFACT_DIR / "labels")
-        self._potentials: dict[tuple[str, tuple[str, ...]], Potential] = {}
 
     def workspace(self, run_id: str) -> RunWorkspace:
         """Return the folder of a run."""
         return RunWorkspace(self.settings.ARTIFACT_DIR, run_id)
 
     def potential(self, foundation: Any, elements: tuple[str, ...]) -> Potential:
-        """Return a foundation potential, loaded once."""
-        key = (foundation.model_dump_json(), elements)
-        if key not in self._potentials:
-            self._potentials[key] = load_foundation(
-                foundation.source, elements=elements, device=self.settings.DEVICE
-            )
-        return self._potentials[key]
+        """Return a foundation potential, loaded once per process."""
+        return shared_potential(foundation, elements, self.settings.DEVICE)
 
     def open(self, posterior: PosteriorDoc) -> OpenRun:
         """Return the objects that work on a run."""
@@ -134,9 +131,12 @@ class OpenRun:
         """E_foundation - E_DFT of the first label in eV; 0 before it."""
         return self.doc.energy_offset or 0.0
 
-    def calibration(self) -> Calibration:
-        """Return the calibration of the run."""
-        return Calibration(**self.doc.calibration.model_dump())
+    def calibrations(self) -> Calibrations:
+        """Return the calibrations of the run."""
+        return Calibrations(
+            Calibration(**self.doc.calibration.model_dump()),
+            ForceCalibration(**self.doc.force_calibration.model_dump()),
+        )
 
     def ledger(self) -> Ledger:
         """Read the ledger."""
@@ -186,7 +186,7 @@ class OpenRun:
         """Return a picklable function that builds the target of labels in any process."""
         return partial(
             potential_target,
-            self.spec.foundation.source,
+            self.spec.foundation,
             [to_atoms(label.structure) for label in labels],
             [label.energy + self.offset for label in labels],
             [np.array(label.forces) for label in labels],
@@ -212,9 +212,15 @@ def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: 
     return math.sqrt(sum(prior.drift(member) ** 2 for member in state.members) / len(state.members))
 
 
-def calibration_doc(calibration: Calibration) -> CalibrationDoc:
-    """Return the document of a calibration."""
-    return CalibrationDoc(**{k: getattr(calibration, k) for k in CalibrationDoc.model_fields})
+def calibration_docs(calibrations: Calibrations) -> dict[str, Any]:
+    """Return the fields of a `PosteriorDoc` that hold its calibrations."""
+    energy, forces = calibrations.energy, calibrations.forces
+    return {
+        "calibration": CalibrationDoc(
+            **{k: getattr(energy, k) for k in CalibrationDoc.model_fields}
+        ),
+        "force_calibration": ForceCalibrationDoc(**forces.to_dict()),
+    }
 
 
 def keep_files(state: RunState) -> list[Any]:

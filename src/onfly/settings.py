@@ -58,7 +58,6 @@ class OnflySettings(BaseSettings):
     N_WORKERS: int | None = Field(
         None, ge=1, description="Processes for ensemble members; None takes all usable cores."
     )
-    KEEP_ENSEMBLES: int = Field(2, ge=1, description="Ensembles of a run kept on disk.")
     MAX_DOC_MB: float = Field(
         12.0, gt=0, le=16, description="Largest document in MB; MongoDB's own limit is 16."
     )

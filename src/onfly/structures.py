@@ -88,7 +88,9 @@ def check_structure(
         )
     bad = np.flatnonzero(~np.isfinite(structure.cart_coords).all(axis=1))
     if isinstance(structure, Structure):
-        _check_cell(structure, name)
+        _check_cell(structure.lattice.matrix, n_atoms, name)
+        if not all(structure.lattice.pbc):
+            raise StructureError(_partial_pbc(name, structure.lattice.pbc))
         bad = np.flatnonzero(~np.isfinite(structure.frac_coords).all(axis=1))
     if len(bad):
         raise StructureError(
@@ -107,18 +109,15 @@ def _is_element(specie: object) -> bool:
     return not isinstance(specie, DummySpecies) and _symbol(specie) in set(atomic_numbers) - {"X"}
 
 
-def _check_cell(structure: Structure, name: str) -> None:
-    cell = structure.lattice.matrix
+def _check_cell(cell: np.ndarray, n_atoms: int, name: str) -> None:
     if not np.isfinite(cell).all():
         raise StructureError(f"{name} has a cell that is nan or infinite")
-    volume = abs(float(np.linalg.det(cell))) / len(structure)
+    volume = abs(float(np.linalg.det(cell))) / n_atoms
     if not volume >= _MIN_VOLUME:
         raise StructureError(
-            f"{name} has a cell of {volume:.3g} Å³ per atom: the vectors are dependent, or their "
-            "unit is not Å"
+            f"{name} has a cell of {volume:.3g} Å³ per atom: vectors are missing or dependent, or "
+            "their unit is not Å"
         )
-    if not all(structure.lattice.pbc):
-        raise StructureError(_partial_pbc(name, structure.lattice.pbc))
 
 
 def _partial_pbc(name: str, pbc: object) -> str:
@@ -218,8 +217,8 @@ def read_structure(
         )
     if atoms.pbc.any() and not atoms.pbc.all():
         raise StructureError(_partial_pbc(str(file), atoms.pbc))
-    if atoms.pbc.any() and atoms.cell.rank < 3:
-        raise StructureError(f"{file} is periodic, but its cell has no volume")
+    if atoms.pbc.any():
+        _check_cell(atoms.cell.array, len(atoms), str(file))
     structure = from_atoms(atoms)
     check_structure(structure, max_atoms=max_atoms, name=str(file))
     return structure

@@ -12,14 +12,13 @@ from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.artifacts.blobs import (
     CHUNK_BYTES,
     DocumentTooLargeError,
-    blob_to_tensors,
     check_document_size,
     decode_blob,
     encode_blob,
     ensemble_from_blobs,
     ensemble_to_blobs,
 )
-from onfly.artifacts.files import encode_tensors
+from onfly.artifacts.files import decode_tensors, encode_tensors
 from onfly.schemas import EnsembleDoc, WeightsBlob
 
 
@@ -39,7 +38,7 @@ def test_weights_come_back_bitwise_through_json(tensors):
     assert len(blob.chunks) == 2
     again = WeightsBlob.model_validate(json.loads(json.dumps(blob.model_dump())))
     assert decode_blob(again) == data
-    loaded = blob_to_tensors(again)
+    loaded = decode_tensors(decode_blob(again))
     assert all(torch.equal(loaded[k], v) for k, v in tensors.items())
 
 
@@ -63,7 +62,7 @@ def test_pickles_are_refused_on_both_ways():
         chunks=[base64.b64encode(data).decode()],
     )
     with pytest.raises(ArtifactError, match="pickled"):
-        blob_to_tensors(blob)
+        decode_blob(blob)
 
 
 def _ensemble(store):

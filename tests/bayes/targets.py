@@ -15,10 +15,13 @@ from onfly.bayes import (
     CyclicSchedule,
     GaussianPrior,
     LikelihoodScales,
-    PotentialTarget,
     PrioritySampler,
+    adam,
     run_cycle,
+    sghmc,
 )
+from onfly.bayes.last_layer_rows import LabelErrors
+from onfly.learning import PotentialTarget
 from onfly.potentials import Batch, Defaults, Params, Potential, Prediction
 
 DEFAULTS = Defaults(prior_std=0.5, step_size=1e-3, shape=1.5, rate=10.0, source="test")
@@ -181,17 +184,28 @@ class LinearRowsTarget:
     """Labels whose features are given, for the closed formula of the last layer."""
 
     def __init__(self, rows: Tensor, residual: float = 0.0) -> None:
-        self.rows, self.n_data, self.residual = rows, len(rows), residual
+        self.energy_rows, self.n_data, self.residual = rows, len(rows), residual
         self.scales = LikelihoodScales(0.3)
 
     def summed_features(self, params: Params) -> Tensor:
-        return self.rows
+        return self.energy_rows
+
+    def rows(self, params, indices):
+        """One force component in all, and the stress of every label."""
+        chosen = self.energy_rows[list(indices)]
+        return chosen, 2.0 * chosen, 3.0 * chosen
 
     def feature_slopes(self, params, index, directions):
         raise AssertionError("no force rows were asked for")
 
-    def residual_rms(self, params):
-        return self.residual, 0.0
+    def errors(self, params, indices=None):
+        n = self.n_data
+        return LabelErrors(
+            torch.full((n,), self.residual, dtype=torch.float64),
+            torch.zeros(n, 3, dtype=torch.float64),
+            torch.zeros(n, 3, 3, dtype=torch.float64),
+            torch.ones(n, dtype=torch.int64),
+        )
 
     def n_atoms(self, index: int) -> int:
         return 1
@@ -219,28 +233,42 @@ class LinearForcesTarget:
         self.slopes = torch.randn(n, 3, size, generator=generator, dtype=torch.float64)
         noise = torch.randn(n, size, 1, generator=generator, dtype=torch.float64)
         weights = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
-        self.errors = scale * (self.slopes @ weights).squeeze(-1)
-        extra = torch.randn(self.errors.shape, generator=generator, dtype=torch.float64)
-        self.errors = self.errors + noise_std * extra
+        self.found = scale * (self.slopes @ weights).squeeze(-1)
+        extra = torch.randn(self.found.shape, generator=generator, dtype=torch.float64)
+        self.found = self.found + noise_std * extra
 
     def feature_slopes(self, params, index, directions):
         return torch.as_tensor(directions[:, 0]) @ self.slopes[index]
 
-    def force_errors(self, params, index):
-        return self.errors[index][None]
+    def errors(self, params, indices=None):
+        forces = self.found[indices]
+        empty = torch.zeros(0, 3, 3, dtype=torch.float64)
+        return LabelErrors(forces.new_zeros(len(forces)), forces, empty, torch.ones(len(forces)))
 
     def n_atoms(self, index: int) -> int:
         return 1
 
 
-def cycle(target, prior_std=0.5, n_steps=1500, step_size=1e-2, seed=0, **options):
-    prior = GaussianPrior.around(target.reference(), prior_std)
+def cycle(
+    target, prior_std=0.5, n_steps=1500, step_size=1e-2, seed=0, batch_size=5, burn_in=0.2,
+    optimizer="sghmc", start=None, plateau=None, **settings,
+):  # fmt: skip
+    start = target.reference() if start is None else start
+    prior = GaussianPrior.around(start, prior_std)
+    generator = torch.Generator().manual_seed(seed)
+    if optimizer == "adam":
+        transform = adam.transform(**settings)
+    else:
+        transform = sghmc.transform(
+            prior, n_data=target.n_data, step_size=step_size, generator=generator, **settings
+        )
     return run_cycle(
         target,
         prior,
-        target.reference(),
-        CyclicSchedule(n_steps, step_size),
-        PrioritySampler(target.n_data, options.pop("batch_size", 5)),
-        torch.Generator().manual_seed(seed),
-        **options,
+        start,
+        CyclicSchedule(n_steps, step_size, burn_in=burn_in),
+        PrioritySampler(target.n_data, batch_size),
+        transform,
+        generator,
+        plateau=plateau,
     )

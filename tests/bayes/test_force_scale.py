@@ -5,7 +5,8 @@ import pytest
 import torch
 from targets import LinearForcesTarget, pair_target
 
-from onfly.bayes.force_scale import directions, fit, force_errors, solve
+from onfly.bayes.force_scale import fit, force_errors, solve
+from onfly.bayes.last_layer_rows import directions
 
 KEY = ("test", "force scale")
 

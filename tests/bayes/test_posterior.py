@@ -6,7 +6,13 @@ import pytest
 import torch
 from targets import PairPotential, pair_target
 
-from onfly.bayes import ChainPool, SGHMCPosterior, posterior_from_dict
+from onfly.bayes import (
+    ChainPool,
+    MemberForces,
+    SGHMCPosterior,
+    posterior_from_dict,
+    posterior_kinds,
+)
 
 KEY = ("test", "ensemble")
 FAST = SGHMCPosterior(n_members=3, n_steps=60)
@@ -67,14 +73,9 @@ def test_workers_change_no_bit(initial, factory, updated):
         two, info = FAST.update(initial, factory, seed_key=KEY, generation=1, pool=pool)
         assert equal(two, updated[0])
         assert info.traces == updated[1].traces
-        done = []
-        again, _ = FAST.update(
-            two, factory, seed_key=KEY, generation=2, pool=pool,
-            on_progress=lambda *args: done.append(args),
-        )  # fmt: skip
+        again, _ = FAST.update(two, factory, seed_key=KEY, generation=2, pool=pool)
     alone, _ = FAST.update(updated[0], factory, seed_key=KEY, generation=2)
     assert equal(again, alone)
-    assert sorted(done) == [(c, 60, 60) for c in range(3)]
     assert torch.get_num_threads() == threads
 
 
@@ -125,3 +126,85 @@ def test_settings_round_trip_and_bad_ones_are_refused():
 def test_state_of_another_size_is_refused(initial, factory):
     with pytest.raises(ValueError, match="members"):
         SGHMCPosterior(n_members=2, n_steps=5).update(initial, factory, seed_key=KEY, generation=1)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onfly.bayes import Posterior, PosteriorState, UpdateInfo
+from onfly.bayes.ensemble import energy_moments
+
+
+@dataclass(frozen=True)
+class Frozen(Posterior):
+    n_members: int = 1
+    width: float = 0.5
+    kind: ClassVar[str] = "frozen"
+
+    def update(self, state, target_factory, **options):
+        return state, UpdateInfo((), 0.0)
+
+    def energy_moments(self, state, energies, features=None):
+        mean, variance = energy_moments(energies)
+        return mean, variance + self.width**2
+
+
+no_posterior = dict
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A package beside this one that is installed with an entry point."""
+    (tmp_path / "onfly_plugin_for_tests.py").write_text(PLUGIN)
+    info = tmp_path / "onfly_plugin_for_tests-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: onfly-plugin-for-tests\nVersion: 1.0\n"
+    )
+    (info / "entry_points.txt").write_text(
+        "[onfly.posteriors]\n"
+        "frozen = onfly_plugin_for_tests:Frozen\n"
+        "broken = onfly_plugin_for_tests:no_posterior\n"
+        "sghmc = onfly_plugin_for_tests:Frozen\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_another_package_adds_a_posterior(installed):
+    assert posterior_kinds()["frozen"] == "onfly_plugin_for_tests:Frozen"
+    posterior = posterior_from_dict({"kind": "frozen", "width": 2.0})
+    assert posterior_from_dict(posterior.to_dict()) == posterior
+    state = posterior.initial(PairPotential(), KEY)
+    assert state.members[0].keys() == PairPotential().parameters().keys()
+    _, variance = posterior.energy_moments(state, torch.zeros(1, 2))
+    assert variance.tolist() == [4.0, 4.0]
+    # what a posterior does not know of forces, the base class takes from the members
+    forces = MemberForces(torch.ones(1, 5, 3), torch.zeros(1, 5, 6), torch.ones(5))
+    assert torch.equal(posterior.force_moments(state, forces)[1], torch.zeros(5, 3).double())
+    assert posterior.slope_weights(state) is None
+    with pytest.raises(ValueError, match="no stress"):
+        posterior.stress_moments(state, forces)
+
+
+def test_own_kinds_come_first_and_others_are_checked(installed):
+    assert isinstance(posterior_from_dict({"kind": "sghmc"}), SGHMCPosterior)
+    with pytest.raises(TypeError, match="no_posterior is not a dataclass derived"):
+        posterior_from_dict({"kind": "broken"})
+    with pytest.raises(ValueError, match="frozen"):
+        posterior_from_dict({"kind": "vi"})
+
+
+def test_spread_of_forces_per_component(updated):
+    generator = torch.Generator().manual_seed(0)
+    forces = torch.randn(3, 4, 3, generator=generator)
+    members = MemberForces(
+        forces, torch.zeros(3, 4, 6), torch.ones(4), own_std=torch.full((3, 4), 0.5),
+        stress=torch.randn(3, 3, 3, generator=generator),
+    )  # fmt: skip
+    mean, variance = FAST.force_moments(updated[0], members)
+    assert torch.allclose(mean, forces.double().mean(0))
+    assert torch.allclose(variance, forces.double().var(0) + 0.25)
+    mean, variance = FAST.stress_moments(updated[0], members)
+    assert torch.allclose(variance, members.stress.double().var(0))

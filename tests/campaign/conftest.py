@@ -9,10 +9,8 @@ from maggma.stores import MemoryStore
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.flows import OnTheFlyMaker
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
-from onfly.jobs.update import UpdateMaker
-from onfly.labels.presets import label_maker
+from onfly.jobs.rounds import RoundMaker
+from onfly.testing.models import toy_spec
 
 LATTICE = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Al": 4.05}
 
@@ -54,19 +52,19 @@ def metals(n):
 
 @pytest.fixture
 def make_maker():
-    def build(mode="chained", n_steps=10, labeller=None, **segment):
-        options = {"temperature": 300.0, "time_step": 2.0, "audit_interval": 5, **segment}
+    def build(mode="chained", n_steps=10, label_maker=None, fuse=True, **settings):
+        spec = toy_spec(
+            **{
+                "stages": [{"n_steps": n_steps, "temperature": 300.0, "time_step": 2.0}],
+                "audit_interval": 5,
+                "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
+                # a proof of few audits: these tests are of the loop, not of the model
+                "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
+            }
+            | settings
+        )
         return OnTheFlyMaker(
-            foundation_model="toy",
-            threshold=0.1,
-            mode=mode,
-            label_maker=labeller or label_maker("emt"),
-            initial_maker=InitialEnsembleMaker(
-                posterior={"kind": "sghmc", "n_members": 2, "n_steps": 5}
-            ),
-            segment_maker=SegmentMaker(
-                n_steps=n_steps, update_maker=UpdateMaker(n_workers=1), **options
-            ),
+            spec=spec, mode=mode, label_maker=label_maker, round_maker=RoundMaker(fuse=fuse)
         )
 
     return build

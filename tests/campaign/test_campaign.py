@@ -48,15 +48,19 @@ def test_overrides_change_their_compounds_only(campaign, make_maker):
     formulas = [s.composition.reduced_formula for s in structures]
     other = make_maker(n_steps=99)
     campaign.overrides = {
-        f"{formulas[0]}2": {"threshold": 0.02, "segment_maker": {"audit_interval": 7}},
+        f"{formulas[0]}2": {"threshold": 0.02, "audit_interval": 7, "rounds": {"length": 3}},
         names[1]: other,
     }
     makers = [campaign.maker_for(s) for s in structures]
-    assert [m.threshold for m in makers] == [0.02, 0.1, 0.1]
-    assert [m.segment_maker.audit_interval for m in makers] == [7, 5, 5]
-    assert [m.segment_maker.n_steps for m in makers] == [10, 99, 10]
+    specs = [maker.resolved_spec for maker in makers]
+    assert [spec.tolerance[0].value for spec in specs] == [0.02, 0.1, 0.1]
+    assert [spec.rounds.audit_interval for spec in specs] == [7, 5, 5]
+    assert [spec.rounds.length for spec in specs] == [3, None, None]
+    assert [spec.trajectories.stages[0].n_steps for spec in specs] == [10, 99, 10]
+    # what an override does not name is as for the others
+    assert {spec.posterior.options["n_members"] for spec in specs} == {2}
     assert {m.campaign for m in makers} == {"alloys"}
-    assert campaign.maker.threshold == 0.1
+    assert campaign.maker.resolved_spec.tolerance[0].value == 0.1
 
 
 def test_mistakes_are_named(campaign):
@@ -69,10 +73,8 @@ def test_mistakes_are_named(campaign):
     with pytest.raises(ValueError, match="overrides for NaCl fit no compound"):
         campaign.make(structures)
     formula = structures[0].composition.reduced_formula
-    campaign.overrides = {formula: {"segment_maker": {"steps": 3}}}
-    with pytest.raises(
-        ValueError, match=r"segment_maker: SegmentMaker has no steps; it has .*n_st"
-    ):
+    campaign.overrides = {formula: {"steps": 3}}
+    with pytest.raises(ValueError, match=f"overrides of {formula}: steps: unknown key"):
         campaign.make(structures)
     structures[0].replace(0, {"Cu": 0.5, "Ni": 0.5})
     with pytest.raises(ValueError, match=r"structure 0 .* partial occupation"):

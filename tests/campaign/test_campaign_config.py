@@ -6,8 +6,11 @@ import json
 import ase.io
 import pytest
 
-from onfly.cli.yaml_file import ConfigError, load_config
-from onfly.flows.campaign_config import CampaignConfig
+from onfly.flows import CampaignMaker, OnTheFlyMaker
+from onfly.flows.structures import read_structures
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.yaml import ConfigError
+from onfly.spec.yaml import load as load_file
 from tests.campaign.conftest import metals
 
 BASE = """\
@@ -33,18 +36,26 @@ def folder(tmp_path):
 def load(folder, text):
     path = folder / "campaign.yaml"
     path.write_text(text)
-    return load_config(path, CampaignConfig)
+    return load_file(path, CampaignFile)
+
+
+def maker_of(config):
+    return CampaignMaker(
+        campaign=config.campaign,
+        maker=OnTheFlyMaker(spec=config.spec, mode=config.mode),
+        overrides=dict(config.overrides),
+    )
 
 
 def test_structures_from_files(folder):
     config = load(folder, BASE)
-    runs = config.maker().runs(config.structures.read(folder))
+    runs = maker_of(config).runs(read_structures(config.structures, folder))
     assert len(runs) == 3
-    maker = config.maker().maker
+    maker = maker_of(config).maker
     assert maker.mode == "chained"
-    assert maker.threshold == 100
+    assert maker.resolved_spec.tolerance[0].value == pytest.approx(0.1)
     absolute = BASE.replace("poscars/*", f"{folder}/poscars/[01]")
-    assert len(load(folder, absolute).structures.read(folder)) == 2
+    assert len(read_structures(load(folder, absolute).structures, folder)) == 2
 
 
 def test_structures_from_a_pymatgen_list(folder):
@@ -52,7 +63,7 @@ def test_structures_from_a_pymatgen_list(folder):
     with gzip.open(folder / "list.json.gz", "wt") as file:
         json.dump(dicts, file)
     text = BASE.replace('["poscars/*.vasp"]', "{pymatgen: list.json.gz}")
-    assert load(folder, text).structures.read(folder) == metals(4)
+    assert read_structures(load(folder, text).structures, folder) == metals(4)
 
 
 @pytest.mark.mongo
@@ -69,7 +80,7 @@ def test_structures_from_a_query(folder, mongo_server):
     criteria: {{n: {{$gte: 2}}}}
     field: relaxed.s""",
     )
-    assert load(folder, text).structures.read(folder) == metals(5)[2:]
+    assert read_structures(load(folder, text).structures, folder) == metals(5)[2:]
 
 
 def test_only_structures_are_built_from_json(folder):
@@ -77,7 +88,7 @@ def test_only_structures_are_built_from_json(folder):
     (folder / "list.json").write_text(json.dumps([evil]))
     config = load(folder, BASE.replace('["poscars/*.vasp"]', "{pymatgen: list.json}"))
     with pytest.raises(ValueError, match=r"entry 0 of .* is no pymatgen Structure"):
-        config.structures.read(folder)
+        read_structures(config.structures, folder)
     assert not (folder / "evil").exists()
 
 
@@ -87,35 +98,31 @@ def test_overrides(folder):
         folder,
         BASE + f"overrides:\n  {formula}:\n    threshold: 1 kcal/mol\n    audit_interval: 7\n",
     )
-    campaign = config.maker()
-    makers = [campaign.maker_for(s) for s in config.structures.read(folder)]
-    assert {m.threshold_unit for m in makers} == {"meV", "kcal/mol"}
-    changed = next(m for m in makers if m.threshold_unit == "kcal/mol")
-    assert changed.threshold == 1
-    assert changed.segment_maker.audit_interval == 7
+    campaign = maker_of(config)
+    makers = [campaign.maker_for(s) for s in read_structures(config.structures, folder)]
+    values = [round(m.resolved_spec.tolerance[0].value, 4) for m in makers]
+    assert sorted(values) == [0.0434, 0.1, 0.1]
+    changed = makers[values.index(0.0434)]
+    assert changed.resolved_spec.rounds.audit_interval == 7
     assert changed.mode == "chained"
-    assert changed.label_maker.name == "emt label"
-    assert len(changed.segment_maker.stages) == 1
+    assert changed.resolved_spec.labels.labeller.name == "emt"
+    assert len(changed.resolved_spec.trajectories.stages) == 1
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("threshold: 100 meV", "threshold: 100"), "line 4: threshold: '100' is not a number with"),
+        (("threshold: 100 meV", "threshold: 100"), "line 4: threshold: value 100 has no unit"),
         (("campaign: alloys", "campaign: a/b"), "line 1: campaign: 'a/b' cannot name folders"),
         (('["poscars/*.vasp"]', "{}"), "line 2: structures: give structures as"),
-        (("labeller: emt", "labeler: emt"), "line 5: labeler: unknown key; known keys"),
+        (("labeller: emt", "labeler: emt"), "line 5: labeler: unknown key: did you mean labeller?"),
         (
             ("stages:", "overrides:\n  Cu:\n    thresold: 1 meV\nstages:"),
             "line 8: overrides.Cu.thresold: unknown key",
         ),
         (
             ("stages:", "overrides:\n  Cu:\n    threshold: 1 eW\nstages:"),
-            "line 8: overrides.Cu.threshold: unknown energy unit",
-        ),
-        (
-            ('["poscars/*.vasp"]', "{query: {store: {type: os}}}"),
-            "line 2: structures.query.store: store type 'os' is no maggma store",
+            "line 8: overrides.Cu.threshold",
         ),
     ],
 )
@@ -125,10 +132,16 @@ def test_mistakes_are_named_with_their_line(folder, change, message):
     assert message in str(error.value)
 
 
+def test_only_stores_are_opened(folder):
+    config = load(folder, BASE.replace('["poscars/*.vasp"]', "{query: {store: {type: os}}}"))
+    with pytest.raises(ValueError, match="store type 'os' is no maggma store"):
+        read_structures(config.structures, folder)
+
+
 def test_a_pattern_that_finds_nothing(folder):
     config = load(folder, BASE.replace("*.vasp", "*.cif"))
     with pytest.raises(ValueError, match=r"no file poscars/\*.cif in"):
-        config.structures.read(folder)
+        read_structures(config.structures, folder)
 
 
 def test_files_that_leave_periodicity_open(folder):
@@ -137,6 +150,6 @@ def test_files_that_leave_periodicity_open(folder):
     ase.io.write(folder / "open.extxyz", atoms)
     text = BASE.replace('["poscars/*.vasp"]', "{files: open.extxyz}")
     with pytest.raises(ValueError, match="periodic: true"):
-        load(folder, text).structures.read(folder)
+        read_structures(load(folder, text).structures, folder)
     text = BASE.replace('["poscars/*.vasp"]', "{files: open.extxyz, periodic: true}")
-    assert len(load(folder, text).structures.read(folder)) == 1
+    assert len(read_structures(load(folder, text).structures, folder)) == 1

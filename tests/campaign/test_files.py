@@ -9,9 +9,9 @@ import yaml
 from fireworks import FWorker
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
-from onfly.cli.yaml_file import load_config
-from onfly.flows.campaign_config import CampaignConfig
 from onfly.settings import get_settings
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.yaml import load
 from onfly.stores import job_store
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -49,6 +49,6 @@ def test_the_store_has_the_additional_store_that_weights_need():
 
 
 def test_the_campaign():
-    config = load_config(WORKFLOWS / "campaign.yaml", CampaignConfig)
-    assert config.maker().maker.mode == "chained"
-    assert config.settings_for("CaZrS3").threshold == "30 meV"
+    config = load(WORKFLOWS / "campaign.yaml", CampaignFile)
+    assert config.mode == "chained"
+    assert config.settings_for("CaZrS3").tolerance[0].value == pytest.approx(0.03)

@@ -16,9 +16,12 @@ from typer.testing import CliRunner
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli import status, submit
-from onfly.flows.campaign_config import CampaignConfig
+from onfly.flows import CampaignMaker, OnTheFlyMaker
+from onfly.labels.store import LabelStore
 from onfly.library import ModelLibrary
 from onfly.settings import get_settings
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.yaml import load
 from onfly.stores import job_store
 from onfly.testing.mongo import URI_VARIABLE, WireServer
 from tests.campaign.cluster import Cluster
@@ -27,7 +30,7 @@ from tests.campaign.conftest import metals
 pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
 
 WORKERS = ("cpu-a", "cpu-b", "gpu-a", "gpu-b")
-GPU = ("otf segment", "otf update", "otf initial ensemble", "otf resident")
+GPU = ("otf segment", "otf round", "otf update", "otf calibration", "otf resident")
 
 
 @pytest.fixture
@@ -60,6 +63,7 @@ def config(tmp_path, n, name="alloys"):
         "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
         "audit_interval": 5,
         "n_workers": 1,
+        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
     }
     path = tmp_path / "campaign.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -74,6 +78,12 @@ def command(app, *words):
 
 def submitted(app, cluster, path):
     return command(app, "submit", path, "--to", "fireworks", "--launchpad", cluster.launchpad_file)
+
+
+def labels_of(workspace):
+    store = LabelStore(workspace.store.root / "labels")
+    entries = workspace.read_ledger(workspace.read_state().posterior.n_records).entries
+    return [store.get(entry.label) for entry in entries if entry.label]
 
 
 def check_categories(launchpad):
@@ -94,9 +104,9 @@ def check_published(n, campaign="alloys"):
     assert len({m.run_id for m in models}) == len(models) == n
     assert len({(m.formula_pretty, m.structure.volume) for m in models}) == n
     for model in models:
-        assert model.n_steps == 10
+        assert model.n_steps >= 10
         stored = list(library.labels_store.query({"run_id": model.run_id}, sort={"index": 1}))
-        files = RunWorkspace(get_settings().ARTIFACT_DIR, model.run_id).labels()
+        files = labels_of(RunWorkspace(get_settings().ARTIFACT_DIR, model.run_id))
         assert [s["index"] for s in stored] == list(range(model.n_labels))
         assert [s["energy"] for s in stored] == [label.energy for label in files]
         assert {s["campaign"] for s in stored} == {campaign}
@@ -109,20 +119,26 @@ def check_numbers(path, model, tmp_path, monkeypatch):
     """A run of the campaign gives the numbers of the same run done here."""
     settings = get_settings()
     there = RunWorkspace(settings.ARTIFACT_DIR, model.run_id)
-    campaign = CampaignConfig(**yaml.safe_load(path.read_text())).maker()
+    file = load(path, CampaignFile)
+    maker = OnTheFlyMaker(spec=file.spec, mode=file.mode)
+    campaign = CampaignMaker(campaign=file.campaign, maker=maker)
     structure = next(s for s in metals(49) if campaign.run_id(s) == model.run_id)
     with monkeypatch.context() as patch:
         patch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "again"))
         patch.delenv("JOBFLOW_CONFIG_FILE")
         run_locally(campaign.flow(structure), store=job_store(), ensure_success=True, log=False)
         here = RunWorkspace(get_settings().ARTIFACT_DIR, model.run_id)
-    assert [x.energy for x in here.labels()] == [x.energy for x in there.labels()]
-    assert [x.predicted_energy for x in here.labels()] == [
-        x.predicted_energy for x in there.labels()
+        ours = labels_of(here)
+    theirs = labels_of(there)
+    assert [(x.energy, x.forces) for x in ours] == [(x.energy, x.forces) for x in theirs]
+    states = [workspace.read_state().posterior for workspace in (here, there)]
+    ledgers = [
+        [{**e.model_dump(), "label": None} for e in w.read_ledger(s.n_records).entries]
+        for w, s in zip((here, there), states, strict=True)
     ]
-    assert [m.sha256 for m in here.read_run().ensemble.members] == [
-        m.sha256 for m in there.read_run().ensemble.members
-    ]
+    assert ledgers[0] == ledgers[1]
+    weights = [[m.sha256 for m in state.ensemble.members] for state in states]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.timeout(900)

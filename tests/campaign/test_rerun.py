@@ -21,13 +21,15 @@ def workspace(run_id):
 
 
 def numbers(run_id):
-    """Return labels, weights and the last MD state: all that must not depend on a kill."""
-    keys = ("index", "reason", "md_step", "energy", "forces", "predicted_energy", "predicted_std")
-    labels = [
-        tuple(str(label.model_dump()[k]) for k in keys) for label in workspace(run_id).labels()
-    ]
-    run = workspace(run_id).read_run()
-    return labels, [m.sha256 for m in run.ensemble.members], run.md_state.sha256, run.md_step
+    """Return ledger, weights and the last MD states: all that must not depend on a kill."""
+    run = workspace(run_id).read_state()
+    entries = workspace(run_id).read_ledger(run.posterior.n_records).entries
+    return (
+        [{**entry.model_dump(), "label": None} for entry in entries],
+        [m.sha256 for m in run.posterior.ensemble.members],
+        [(t.md_state.sha256, t.md_step) for t in run.trajectories],
+        run.posterior.n_waits,
+    )
 
 
 def whole_run(maker, structure, store):
@@ -58,63 +60,63 @@ def test_a_killed_segment_run_again_gives_the_same_numbers(seconds, make_maker, 
     manager = Manager(store)
     manager.submit(maker.make(structure, run_id="killed"))
     while manager.queue:
-        manager.run(until="otf segment")
+        manager.run(until="otf round")
         if not manager.queue:
             break
         killed_after(manager.queue[0][0], store, seconds)
         manager.step()
     assert numbers("killed") == numbers("whole")
     # no step is recorded twice, or left out
+    (folder,) = workspace("killed").trajectory_folders()
     rows = [
         int(line.split(",")[0])
-        for path in workspace("killed").thermo_files()
+        for path in folder.thermo_files()
         for line in path.read_text().splitlines()[1:]
     ]
-    assert rows == list(range(1, 31))
+    assert rows == list(range(1, workspace("killed").read_state().md_step + 1))
 
 
 def test_a_segment_killed_after_its_work_is_not_worked_again(make_maker, store, monkeypatch):
     """Its manager never heard of the end, and starts it again with the arguments it had."""
-    maker = make_maker(n_steps=30, audit_interval=3)
+    maker = make_maker(n_steps=30, audit_interval=3, round_length=5)
     structure = metals(1)[0]
     whole_run(maker, structure, store)
     manager = Manager(store)
     manager.submit(maker.make(structure, run_id="killed"))
     twice = 0
     while manager.queue:
-        manager.run(until="otf segment")
+        manager.run(until="otf round")
         if not manager.queue:
             break
         deepcopy(manager.queue[0][0]).run(store)  # whose response is lost
-        ended = workspace("killed").read_run()
+        ended = workspace("killed").read_state()
         with monkeypatch.context() as patch:
-            patch.setattr("onfly.jobs.segment.run_segment", _forbidden)
-            patch.setattr("onfly.jobs.segment.update_run", _forbidden)
+            patch.setattr("onfly.rounds.table.explore", _forbidden)
+            patch.setattr("onfly.rounds.table.learn", _forbidden)
             manager.step()
-        assert workspace("killed").read_run().iteration == ended.iteration
+        assert workspace("killed").read_state().posterior.round == ended.posterior.round
         twice += 1
     assert twice > 3
     assert numbers("killed") == numbers("whole")
-    assert workspace("killed").read_run().n_failures == 0
+    assert workspace("killed").read_state().n_failures == 0
 
 
-def test_a_label_in_the_folder_is_not_paid_for_again(make_maker, store):
-    """A label job that is started again after its label was taken may give anything."""
-    maker = make_maker(n_steps=30, audit_interval=3)
+def test_a_round_that_is_started_again_pays_for_no_label(make_maker, store):
+    """A round whose labels were judged may be started again with anything in their place."""
+    maker = make_maker(n_steps=30, audit_interval=3, round_length=5)
     structure = metals(1)[0]
     whole_run(maker, structure, store)
     manager = Manager(store)
     manager.submit(maker.make(structure, run_id="killed"))
-    manager.run(until="otf segment 2")
-    segment = manager.queue[0][0]
-    before = deepcopy(segment)
+    manager.run(until="otf round 2")
+    before = deepcopy(manager.queue[0][0])
     manager.step()
-    n_labels = workspace("killed").n_labels()
-    before.function_args = (before.function_args[0], None)  # the label is gone from the database
-    state = workspace("killed").read_run()
+    state = workspace("killed").read_state()
+    before.function_kwargs = {**before.function_kwargs, "outputs": [None] * 9}
     before.run(store)
-    assert workspace("killed").n_labels() == n_labels
-    assert workspace("killed").read_run().n_failures == state.n_failures
+    again = workspace("killed").read_state()
+    assert again.posterior.n_labels == state.posterior.n_labels
+    assert again.n_failures == state.n_failures
     manager.run()
     assert numbers("killed") == numbers("whole")
 
@@ -122,7 +124,7 @@ def test_a_label_in_the_folder_is_not_paid_for_again(make_maker, store):
 def test_two_workers_cannot_run_one_segment(make_maker, store):
     manager = Manager(store)
     manager.submit(make_maker().make(metals(1)[0], run_id="r"))
-    manager.run(until="otf segment")
+    manager.run(until="otf round")
     with workspace("r").lock(), pytest.raises(RunLockedError, match="is being worked on"):
         deepcopy(manager.queue[0][0]).run(store)
 

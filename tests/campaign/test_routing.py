@@ -3,11 +3,15 @@ from __future__ import annotations
 import pytest
 
 from onfly.flows import route_jobs
+from onfly.jobs.explore import ExploreMaker
+from onfly.jobs.publish import PublishMaker
+from onfly.jobs.rounds import RoundMaker
+from onfly.jobs.update import UpdateMaker
 from tests.campaign.conftest import metals
 from tests.campaign.managing import Manager
 from tests.campaign.nested import NestedLabelMaker
 
-GPU = ("otf segment", "otf update", "otf initial ensemble", "otf resident")
+GPU = ("otf segment", "otf round", "otf update", "otf calibration", "otf resident")
 FIREWORKS = {
     "gpu": {"_category": "gpu", "_queueadapter": {"walltime": "4:00:00"}},
     "cpu": {"_category": "cpu", "_fworker": "cluster"},
@@ -23,7 +27,7 @@ REMOTE = {
 @pytest.mark.parametrize("options", [FIREWORKS, REMOTE], ids=["fireworks", "remote"])
 @pytest.mark.parametrize("fuse", [True, False])
 def test_every_job_however_deep_lands_on_its_workers(options, fuse, make_maker, store):
-    maker = make_maker(fuse=fuse, labeller=NestedLabelMaker(), audit_interval=2)
+    maker = make_maker(fuse=fuse, label_maker=NestedLabelMaker(), audit_interval=2)
     manager = Manager(store)
     manager.submit(route_jobs(maker.make(metals(1)[0]), **options))
     manager.run()
@@ -35,6 +39,21 @@ def test_every_job_however_deep_lands_on_its_workers(options, fuse, make_maker, 
         expected = options["gpu"] if ran.name.startswith(GPU) else options["cpu"]
         assert config == expected, ran
         assert not ran.passes_on, ran
+
+
+def test_names_do_not_matter(make_maker, store):
+    maker = make_maker(fuse=False)
+    maker.round_maker = RoundMaker(
+        "label", fuse=False, update_maker=UpdateMaker("emt"), explore_maker=ExploreMaker("vasp")
+    )
+    maker.publish_maker = PublishMaker("otf segment")
+    manager = Manager(store)
+    manager.submit(route_jobs(maker.make(metals(1)[0])))
+    manager.run()
+    found = {(ran.name.split()[0], ran.manager_config["_category"]) for ran in manager.ran}
+    assert {("label", "gpu"), ("vasp", "gpu"), ("emt", "gpu"), ("emt", "cpu")} <= found
+    (publish,) = [ran for ran in manager.ran if ran.name == "otf segment"]
+    assert publish.manager_config["_category"] == "cpu"
 
 
 def test_resident_runs_go_to_the_gpu(make_maker):
@@ -54,13 +73,13 @@ def test_routing_again_replaces_the_workers(make_maker):
     flow = route_jobs(make_maker().make(metals(1)[0]), **REMOTE)
     route_jobs(flow, gpu={"worker": "a"}, cpu={"worker": "b"}, manager="remote")
     workers = {job.name: job.config.manager_config["worker"] for job in flow.jobs}
-    assert workers["otf segment"] == "a"
-    assert workers["emt label 0"] == "b"
+    assert workers == {"otf round": "a", "otf publish": "b"}
 
 
 def test_labels_of_runs_closest_to_their_end_go_first(make_maker, store):
     manager = Manager(store)
-    manager.submit(route_jobs(make_maker(n_steps=30, audit_interval=2).make(metals(1)[0])))
+    maker = make_maker(n_steps=30, audit_interval=2, proof={"attempts": 0})
+    manager.submit(route_jobs(maker.make(metals(1)[0])))
     manager.run()
     labels = [ran.manager_config for ran in manager.ran if ran.name.startswith("emt label")]
     priorities = [config.get("_priority", 0) for config in labels]

@@ -14,11 +14,14 @@ from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli import status
 from onfly.cli.campaign_status import campaign_records, rest_seconds
-from onfly.flows import CampaignMaker
 from onfly.flows.manifest import CampaignManifest, read_manifest
+from onfly.rounds.new import new_run
+from onfly.schemas import ArtifactRef, TrajectoryDoc
 from onfly.settings import get_settings
 from onfly.testing.models import toy_model
 from tests.campaign.conftest import metals
+
+NOWHERE = ArtifactRef(path="none", sha256="0" * 64, nbytes=0)
 
 
 @pytest.fixture
@@ -36,33 +39,34 @@ def campaign(make_maker):
     def write(n, n_waiting=0):
         settings = get_settings()
         root = settings.ARTIFACT_DIR
-        maker = CampaignMaker(campaign="many", maker=make_maker(n_steps=1000))
+        spec = make_maker(n_steps=1000).resolved_spec
         structures = metals(49)
         compounds = {}
         template = toy_model(root, "template") if n > 3 else None
         for index in range(n):
             structure = structures[index % 49]
             run_id = f"many-{index:03d}"
-            run = maker.maker_for(structure).new_run(structure, run_id)
-            start = run.created_at
-            phases = ("segment", "label", "done", "stopped")
-            phase = phases[index % 4]
-            run = run.model_copy(
-                update={
-                    "phase": phase,
-                    "md_step": 1000 if phase == "done" else 250,
-                    "n_labels": 12,
-                    "n_audits": 5,
-                    "n_audits_within": 4,
-                    "failures": ["label 7 at step 99: no convergence"],
-                    "n_failures": 1,
-                    "stop_reason": "3 labels failed" if phase == "stopped" else None,
-                    "updated_at": start + timedelta(hours=1),
-                }
+            phase = ("explore", "label", "done", "stopped")[index % 4]
+            state = new_run(spec, structure, run_id=run_id, campaign="many")
+            state = state.evolve(
+                phase=phase,
+                n_labels=12,
+                n_audits=5,
+                n_audits_within=4,
+                failures=("label of trajectory 0 at step 99: no convergence",),
+                n_failures=1,
+                stop_reason="3 failures" if phase == "stopped" else None,
+                stopped=phase == "stopped",
             )
+            n_steps = 1000 if phase == "done" else 250
+            state = state.with_trajectories(
+                [TrajectoryDoc(md_state=NOWHERE, md_step=n_steps, n_steps=1000)]
+            )
+            later = state.posterior.created_at + timedelta(hours=1)
+            posterior = state.posterior.model_copy(update={"updated_at": later})
             workspace = RunWorkspace(root, run_id)
-            workspace.write_run(run)
-            atomic_write(workspace.folder / "labels" / "00000.json", b"{}")
+            workspace.write_state(state.model_copy(update={"posterior": posterior}))
+            atomic_write(workspace.ledger_path, b"")
             if phase == "done" and template is not None:
                 model = template.model_copy(update={"run_id": run_id, "structure": structure})
                 atomic_write(workspace.folder / "model.json", model.model_dump_json().encode())
@@ -88,7 +92,7 @@ def test_every_compound_has_its_line(campaign, app):
     assert states.count("running") == 4
     assert states[0] == "stopped"  # what needs somebody comes first
     stopped = records[0]
-    assert stopped["failure"] == "3 labels failed"
+    assert stopped["failure"] == "3 failures"
     running = next(r for r in records if r["state"] == "running")
     assert running["rest_steps"] == 750
     # 250 steps took an hour
@@ -114,7 +118,7 @@ def test_runs_are_found_without_a_manifest(campaign, app):
     found = CliRunner().invoke(app, ["status", "--campaign", "many", "--json"])
     assert len(json.loads(found.output)) == 4
     missing = CliRunner().invoke(app, ["status", "--campaign", "other"])
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "no runs of a campaign other" in missing.output
 
 

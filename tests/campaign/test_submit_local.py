@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli import run, submit
-from onfly.flows.config import RunConfig
+from onfly.cli.start_file import read_start
 from onfly.library import ModelLibrary
 from onfly.settings import get_settings
 from tests.campaign.conftest import metals
@@ -37,6 +37,7 @@ def config(tmp_path, n, **changes):
         "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
         "audit_interval": 4,
         "n_workers": 1,
+        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
     }
     path = tmp_path / "campaign.yaml"
     path.write_text(yaml.safe_dump(content | changes))
@@ -62,17 +63,25 @@ def test_compounds_run_here_and_only_what_is_missing(app, tmp_path):
     assert "1 of 2 compounds" in second.output
     models = ModelLibrary.from_settings().query(campaign="here")
     assert sorted(m.seed for m in models) == [0, 5]
-    # the run's own configuration, by which it can be resumed, has what is different for it
+    # the run holds what is different for it, and where it began
     changed = next(m for m in models if m.seed == 5)
-    folder = RunWorkspace(get_settings().ARTIFACT_DIR, changed.run_id).folder
-    written = RunConfig.model_validate_json((folder / "config.json").read_text())
-    assert (written.seed, written.audit_interval, written.mode) == (5, 2, "chained")
-    assert written.structure.is_file()
+    workspace = RunWorkspace(get_settings().ARTIFACT_DIR, changed.run_id)
+    spec = workspace.read_state().posterior.spec
+    assert (spec.seed, spec.rounds.audit_interval) == (5, 2)
+    beginning = read_start(workspace)
+    assert beginning.mode == "chained"
+    assert beginning.structures[0].composition.reduced_formula == formula
 
 
 def test_a_compound_that_fails_does_not_end_the_campaign(app, tmp_path):
     formula = metals(2)[0].composition.reduced_formula
-    bad = {"name": "onfly.labels.ase.AseLabelMaker", "kwargs": {"calculator": "ase.no.Such"}}
+    bad = {
+        "name": "onfly.labels.ase.AseLabelMaker",
+        "kwargs": {
+            "calculator": "tests.flows.flaky.FlakyEMT",
+            "calculator_kwargs": {"n_good": 0},
+        },
+    }
     path = config(tmp_path, 2, overrides={formula: {"labeller": bad}})
     found = invoke(app, "submit", path, "--to", "local", "--quiet")
     assert "1 of 2 compounds" in found.output, found.output
@@ -87,11 +96,11 @@ def test_mistakes_end_the_command_before_anything_happens(app, tmp_path):
     path = config(tmp_path, 1)
     assert "use fireworks, remote or local" in invoke(app, "submit", path, "--to", "slurm").output
     missing = invoke(app, "submit", path, "--to", "fireworks", "--launchpad", "no.yaml")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "there is no LaunchPad file no.yaml" in missing.output
     wrong = invoke(app, "submit", config(tmp_path, 1, threshold=3), "--to", "local")
-    assert wrong.exit_code == 1
-    assert "'3' is not a number with a unit" in wrong.output
+    assert wrong.exit_code == 2
+    assert "value 3 has no unit" in wrong.output
     other = invoke(app, "submit", config(tmp_path, 1, overrides={"NaCl": {}}), "--to", "local")
     assert "overrides for NaCl fit no compound" in other.output
     assert not (get_settings().ARTIFACT_DIR / "campaigns").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 # imported once by the process that the tests fork from; the rest comes with these
 PRELOAD = [
@@ -14,7 +15,6 @@ PRELOAD = [
     "onfly.bayes.chain_task",
     "onfly.labels.ase",
     "onfly.potentials.toy",
-    "onfly.report.page",
     "ase.calculators.emt",
 ]
 
@@ -42,16 +42,18 @@ def nth(function, n, before):
 
 def arm(moment):
     from onfly.artifacts.workspace import RunWorkspace
-    from onfly.jobs import publish, update
-    from onfly.jobs.recorder import Recorder
+    from onfly.jobs import publish
     from onfly.labels.ase import AseLabelMaker
+    from onfly.rounds.recorder import Recorder
 
     if moment == "md":  # in the middle of a segment, some steps behind its last checkpoint
         Recorder.record = nth(Recorder.record, 17, before=False)
     elif moment == "label":  # while the labeller runs
         AseLabelMaker.run = nth(AseLabelMaker.run, 3, before=True)
     elif moment == "label-written":  # the label is on disk, the run does not know of it yet
-        RunWorkspace.append_label = nth(RunWorkspace.append_label, 3, before=False)
+        RunWorkspace.write_answer = nth(RunWorkspace.write_answer, 3, before=False)
+    elif moment == "judged":  # the ledger is on disk, the state does not count its records
+        RunWorkspace.write_ledger = nth(RunWorkspace.write_ledger, 2, before=False)
     elif moment == "update":  # some chains are done
         from onfly.bayes import chain_task
 
@@ -62,9 +64,10 @@ def arm(moment):
         publish.atomic_write = nth(publish.atomic_write, 1, before=True)
     elif moment == "published":  # the model is written, the run does not know of it
         publish.atomic_write = nth(publish.atomic_write, 1, before=False)
+    elif moment.startswith("after "):  # seconds, whatever is being done
+        threading.Timer(float(moment.removeprefix("after ")), die).start()
     elif moment != "never":
         raise SystemExit(f"unknown moment {moment}")
-    assert update  # imported so that its names are bound before the patches
 
 
 def run(moment, arguments, home, environment):

@@ -7,11 +7,10 @@ import pytest
 import torch
 from ase.build import bulk
 
-from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState, posterior_from_dict
-from onfly.dynamics.criteria import AuditSchedule, EnergyCriterion, Warmup
-from onfly.dynamics.driver import Driver
+from onfly.dynamics.criteria import Calibrations, EnergyCriterion
+from onfly.dynamics.driver import MDDriver
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.state import MDState, draw_momenta
 from onfly.potentials import load_foundation
@@ -66,15 +65,13 @@ def initial_state(atoms, make_predictor):
 
 @pytest.fixture
 def make_driver(make_predictor):
-    def build(stages, *, threshold=1e6, audit_interval=0, predictor=None, **options):
-        return Driver(
+    def build(stages, *, threshold=1e6, predictor=None, **options):
+        return MDDriver(
             predictor or make_predictor(),
             stages,
             EnergyCriterion(threshold),
-            Calibration(),
+            Calibrations(),
             ("test",),
-            audits=AuditSchedule(audit_interval, ("test",)),
-            warmup=options.pop("warmup", Warmup(0, 1)),
             time_step=options.pop("time_step", 2.0),
             **options,
         )

@@ -5,9 +5,10 @@ import pytest
 
 from onfly.bayes.calibration import Calibration
 from onfly.dynamics.calculator import SuppliedLabel
-from onfly.dynamics.criteria import AuditSchedule, Warmup
+from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.guards import Guards
+from onfly.dynamics.schedules import AuditSchedule, Warmup, due
 from onfly.dynamics.stages import MDStage
 from onfly.dynamics.state import MDState
 from tests.dynamics.conftest import run, same
@@ -27,9 +28,9 @@ STAGES = {
 
 
 def test_nve_conserves_energy(make_driver, initial_state):
-    driver = make_driver([MDStage(1000, temperature=None, ensemble="nve")], time_step=1.0)
+    driver = make_driver([MDStage(300, temperature=None, ensemble="nve")], time_step=1.0)
     state, totals = initial_state, []
-    for _ in range(1000):
+    for _ in range(300):
         state, event = driver.step(state)
         assert isinstance(event, Moved)
         totals.append(state.energy + state.kinetic_energy)
@@ -94,12 +95,12 @@ def test_uncertain_step_is_not_taken(make_driver, make_predictor, initial_state)
     state, event = driver.step(initial_state)
     assert isinstance(event, LabelRequest)
     assert event.reason == "uncertain"
-    assert event.probability > 0.05
+    assert event.assessment.probability > 0.05
     assert same(state, initial_state)
     assert not np.array_equal(event.atoms.positions, initial_state.positions)
 
 
-@pytest.mark.parametrize("name", ["langevin", "nve", "npt-mtk"])
+@pytest.mark.parametrize("name", ["langevin", "nve", "npt-mtk", "npt-berendsen"])
 def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predictor, initial_state):
     stages = [STAGES[name]]
     uncertain = make_predictor(spread=0.05)
@@ -116,6 +117,8 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
     assert state.energy == -7.0
     np.testing.assert_array_equal(state.forces, forces)
     np.testing.assert_array_equal(state.positions, event.atoms.positions)
+    if name == "npt-berendsen":
+        return  # ASE scales the cell first, so that the next half kick has forces of its own
     # the first half kick of the next step uses them as well, whatever the ensemble says
     free = make_driver(stages)
     after, _ = free.step(state)
@@ -123,29 +126,23 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
     assert not np.array_equal(after.positions, other.positions)
 
 
-def test_audits_are_random_steps_of_their_own_stream(make_driver, initial_state):
+def test_audits_are_random_steps_of_their_own_stream():
     schedule = AuditSchedule(50, ("a",))
-    steps = [s for s in range(100_000) if schedule.is_audit(s)]
-    # binomial(100000, 1/50): mean 2000, std 44
-    assert abs(len(steps) - 2000) < 5 * 44
-    assert steps == [s for s in range(100_000) if AuditSchedule(50, ("a",)).is_audit(s)]
-    assert steps != [s for s in range(100_000) if AuditSchedule(50, ("b",)).is_audit(s)]
+    steps = [s for s in range(20_000) if schedule.is_audit(s)]
+    # binomial(20000, 1/50): mean 400, std 20
+    assert abs(len(steps) - 400) < 5 * 20
+    assert steps == [s for s in range(20_000) if AuditSchedule(50, ("a",)).is_audit(s)]
+    assert steps != [s for s in range(20_000) if AuditSchedule(50, ("b",)).is_audit(s)]
     assert not any(AuditSchedule(0, ("a",)).is_audit(s) for s in range(1000))
-    driver = make_driver([STAGES["langevin"]], audit_interval=1)
-    _, event = driver.step(initial_state)
-    assert isinstance(event, LabelRequest)
-    assert event.reason == "audit"
 
 
-def test_warmup_asks_until_labels_count(make_driver, initial_state):
-    driver = make_driver([STAGES["langevin"]], warmup=Warmup(2, 5), n_counted=1)
-    _, events = run(driver, initial_state, 5)
-    assert [type(e) for e in events[:4]] == [Moved] * 4
-    assert isinstance(events[4], LabelRequest)
-    assert events[4].reason == "warmup"
-    enough = make_driver([STAGES["langevin"]], warmup=Warmup(2, 5), n_counted=2)
-    _, events = run(enough, initial_state, 10)
-    assert all(isinstance(e, Moved) for e in events)
+def test_warmup_asks_until_labels_count():
+    never, warmup = AuditSchedule(0, ("a",)), Warmup(2, 5)
+    asked = [due(7, never, warmup, n_counted=1, steps_since_label=n) for n in range(1, 7)]
+    assert asked == [None] * 4 + ["warmup"] * 2
+    assert due(7, never, warmup, n_counted=2, steps_since_label=100) is None
+    always = AuditSchedule(1, ("a",))
+    assert due(7, always, warmup, n_counted=1, steps_since_label=100) == "audit"
 
 
 def test_explosion_rolls_back_and_asks(make_driver, initial_state):
@@ -185,7 +182,7 @@ def test_calibration_moves_the_decision(make_driver, make_predictor, initial_sta
     driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
     assert isinstance(driver.step(initial_state)[1], LabelRequest)
     driver = make_driver([STAGES["langevin"]], threshold=4 * std, predictor=predictor)
-    driver.calibration = honest
+    driver.calibration = Calibrations(honest)
     assert isinstance(driver.step(initial_state)[1], Moved)
 
 

@@ -15,12 +15,20 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from onfly.bayes.last_layer import LastLayerPosterior
+from onfly.bayes.posterior import posterior_from_dict
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
-from onfly.flows.config import RunConfig, StageConfig, StoppingConfig
+from onfly.cli import reference
 from onfly.labels.presets import label_maker, preset_names
+from onfly.rounds.table import PHASES
 from onfly.settings import OnflySettings
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.files import RunFile
+from onfly.spec.migration import ENDED, RENAMED
+from onfly.spec.yaml import load
 from tests.examples.conftest import ROOT
+from tests.test_layers import LAYERS
 
+README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
@@ -54,9 +62,6 @@ def default(field):
 @pytest.mark.parametrize(
     ("heading", "model", "column"),
     [
-        ("Keys of a run", RunConfig, 2),
-        ("Stages", StageConfig, 2),
-        ("Stopping", StoppingConfig, 1),
         ("Settings of the machine", OnflySettings, 1),
     ],
 )
@@ -100,7 +105,7 @@ def test_demo_configuration_in_the_tutorial():
     assert yaml.safe_load(tutorial) == yaml.safe_load(demo)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT / "docs")))
+@pytest.mark.parametrize("page", [*PAGES, README], ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_blocks_name_what_exists(page):
     for code in blocks(page, "python"):
         tree = ast.parse(code)
@@ -127,23 +132,73 @@ def _check_keywords(called, node):
         assert keyword.arg in known, f"{node.func.id} has no {keyword.arg}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT / "docs")))
-def test_yaml_blocks_are_valid(page):
-    for text in blocks(page, "yaml"):
-        if page.name == "posterior.md" and text.count("posterior:") > 1:
-            contents = [yaml.safe_load(line) for line in text.splitlines()]
-        else:
-            contents = [yaml.safe_load(text)]
-        for content in contents:
-            if "structure" in content:
-                RunConfig.model_validate(content)
-            if isinstance(content.get("labeller"), dict):
-                labeller = content["labeller"]
-                label_maker(labeller["name"], **labeller.get("kwargs", {}))
+# what a block about one group of settings leaves out
+AROUND = """\
+structure: POSCAR
+threshold: 50 meV
+labeller: emt
+stages: [{n_steps: 10}]
+"""
+
+
+def settings_files():
+    """Yield the YAML blocks that hold settings of runs or campaigns."""
+    for page in [*PAGES, README, *sorted((ROOT / "workflows").rglob("*.md"))]:
+        for number, text in enumerate(blocks(page, "yaml")):
+            if "JOB_STORE" not in text:  # jobflow's own file
+                yield pytest.param(text, id=f"{page.relative_to(ROOT)} {number}")
+
+
+@pytest.mark.parametrize("text", settings_files())
+def test_yaml_blocks_are_valid(text, tmp_path):
+    keys = yaml.safe_load(text).keys()
+    around = yaml.safe_load(AROUND)
+    if "tolerance" in keys:
+        del around["threshold"]
+    model = RunFile
+    if keys & {"campaign", "structures", "workers", "overrides"}:
+        model = CampaignFile
+        del around["structure"]
+        around |= {"campaign": "docs", "structures": ["*.cif"]}
+    missing = {k: v for k, v in around.items() if k not in keys}
+    path = tmp_path / "block.yaml"
+    path.write_text(text + (yaml.safe_dump(missing) if missing else ""))
+    file = load(path, model)
+    labeller = file.spec.labels.labeller
+    if "labeller" in keys and labeller.name != "atomate2.cp2k.jobs.core.StaticMaker":
+        kwargs = {k: v for k, v in labeller.kwargs.items() if not str(v).startswith("my_")}
+        label_maker(labeller.name, **kwargs)
+    posterior_from_dict({"kind": file.spec.posterior.kind, **file.spec.posterior.options})
+
+
+def test_every_key_of_an_earlier_version_is_explained():
+    page = (ROOT / "docs" / "moving_from_0.1.md").read_text()
+    for group, key in [*ENDED, *RENAMED]:
+        assert f"`{group}.{key}`" in page or f"`{group}: {{{key}" in page, key
+
+
+def test_the_page_of_commands_is_current():
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert reference.page() == page, "run `python -m onfly.cli.reference docs/commands.md`"
+
+
+def test_the_picture_of_the_layers_is_that_of_the_test():
+    picture = blocks(ROOT / "docs" / "architecture.md", "text")[0]
+    rows = [line.replace("└─", "").split() for line in picture.splitlines()]
+    assert [set(row) for row in rows] == LAYERS
+
+
+def test_the_table_of_phases_names_the_functions_that_there_are():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `rounds\.(\w+\.\w+)`", page, re.M))
+    assert list(rows) == list(PHASES)
+    for name in rows.values():
+        module, function = name.split(".")
+        assert callable(getattr(importlib.import_module(f"onfly.rounds.{module}"), function))
 
 
 def commands():
-    for page in [*PAGES, ROOT / "README.md"]:
+    for page in [*PAGES, README]:
         for text in blocks(page, "bash"):
             for line in text.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
@@ -155,10 +210,11 @@ def commands():
 def test_commands_exist_with_their_options(words):
     from onfly import cli
 
-    if not cli.app.registered_commands:
-        cli._mount()
     command = typer.main.get_command(cli.app)
     rest = words[1:]
+    if rest and not rest[0].startswith("-"):
+        assert rest[0] in cli.COMMANDS, f"onfly has no command {rest[0]}"
+        command, rest = cli.COMMANDS[rest[0]].load(rest[0]), rest[1:]
     while rest and hasattr(command, "commands"):
         assert rest[0] in command.commands, f"onfly has no command {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
@@ -169,9 +225,11 @@ def test_commands_exist_with_their_options(words):
 
 
 @pytest.mark.slow
-def test_the_python_of_the_tutorial_runs(machine):
-    names: dict = {}
-    for code in blocks(ROOT / "docs" / "tutorial.md", "python"):
-        exec(compile(code, "tutorial.md", "exec"), names)
-    assert names["model"].n_steps == 60
-    assert names["copper"].calc.results["energy_std"] > 0
+def test_the_python_of_the_tutorial_runs(run_script, tmp_path):
+    """Each block is saved as a file and run, as a reader does."""
+    first, second = blocks(ROOT / "docs" / "tutorial.md", "python")
+    (tmp_path / "first.py").write_text(first)
+    out = run_script(tmp_path / "first.py")
+    model_id = out.split()[0]
+    (tmp_path / "second.py").write_text(second.replace("MODEL_ID", model_id))
+    assert "±" in run_script(tmp_path / "second.py")

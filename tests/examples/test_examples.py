@@ -21,7 +21,7 @@ def test_every_example_is_listed_and_tested():
 def test_first_run_and_library(run_script):
     out = run_script("examples/01_first_run.py")
     assert "audits" in out
-    assert "all stages are done" in out
+    assert "ready (closing block 1 passed" in out
     model = out.split()[1].rstrip(":")
     out = run_script("examples/04_query_library.py")
     assert f"for copper at 450 K: {model}" in out

@@ -37,7 +37,7 @@ def test_every_notebook_is_listed_and_clean():
 def test_first_run_then_library(machine):
     pytest.importorskip("ipykernel")
     text, images = execute(NAMES[0], machine)
-    assert "all stages are done" in text
+    assert "closing block" in text
     assert "audits within 100 meV" in text
     assert len(images) == 1
     model_id = text.split(":")[0].split()[-1]

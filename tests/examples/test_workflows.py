@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from ase.geometry import get_distances
 
-from onfly.cli.yaml_file import load_config
-from onfly.flows.campaign_config import CampaignConfig
-from onfly.flows.config import RunConfig, read_structure
+from onfly.flows import OnTheFlyMaker
+from onfly.rounds.new import new_run
+from onfly.spec import FoundationSpec, PosteriorSpec, ProofSpec, Tolerance
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.files import RunFile
+from onfly.spec.yaml import load
+from onfly.structures import read_structure
 from onfly.units import EV_PER_KCAL_MOL
 from tests.examples.conftest import ROOT
 
@@ -26,46 +30,50 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_configuration_is_valid(path):
-    config = load_config(path, RunConfig)
-    if config.structure.name in ELSEWHERE:
-        assert config.structure.name in (path.parent / "README.md").read_text()
+    file = load(path, RunFile)
+    if file.structure.name in ELSEWHERE:
+        assert file.structure.name in (path.parent / "README.md").read_text()
     else:
-        structure = read_structure(path.parent / config.structure, config.periodic)
-        run = config.maker().new_run(structure, config.run_id)
-        assert run.threshold_ev > 0
+        run = new_run(file.spec, read_structure(file.structure, file.periodic))
+        assert run.posterior.threshold_ev > 0
     readme = (path.parent / "README.md").read_text()
     assert f"`{path.name}`" in readme
 
 
 def test_campaign_template_is_valid():
-    config = load_config(ROOT / "workflows" / "campaign.yaml", CampaignConfig)
-    assert config.maker().campaign == config.campaign
+    file = load(ROOT / "workflows" / "campaign.yaml", CampaignFile)
+    assert file.settings_for("CaZrS3").tolerance[0].value == pytest.approx(0.03)
+    assert file.spec.tolerance[0].value == pytest.approx(0.05)
 
 
 def test_published_settings():
     """What the paper says about its runs, in the files."""
 
-    def load(path):
-        return load_config(ROOT / "workflows" / path, RunConfig)
+    def read(path):
+        return load(ROOT / "workflows" / path, RunFile)
 
-    ethanol = load("ethanol/run.yaml")
-    assert ethanol.threshold == "0.5 kcal/mol"
-    assert ethanol.stages[0].n_steps * ethanol.time_step == 10_000
+    def times(spec):
+        step = spec.trajectories.time_step
+        return [(s.n_steps * step / 1000, s.temperature) for s in spec.trajectories.stages]
+
+    ethanol = read("ethanol/run.yaml").spec
+    assert ethanol.tolerance[0].value == pytest.approx(0.5 * EV_PER_KCAL_MOL)
+    assert times(ethanol) == [(10, 300)]
     box = read_structure(ROOT / "workflows/ethanol/ethanol_box.vasp")
     assert box.lattice.abc == pytest.approx((30, 30, 30))
     assert len(box) == 9
 
-    lamno3 = load("lamno3/run.yaml")
-    lengths = [(s.n_steps * lamno3.time_step / 1000, s.temperature) for s in lamno3.stages]
-    assert lengths == [(25, 300), (100, 800), (25, 300)]
+    assert times(read("lamno3/run.yaml").spec) == [(25, 300), (100, 800), (25, 300)]
 
     for k in (5, 15):
-        config = load(f"cazrs3_h/run_K{k}.yaml")
-        structure = read_structure(ROOT / "workflows/cazrs3_h" / config.structure)
+        file = read(f"cazrs3_h/run_K{k}.yaml")
+        structure = read_structure(file.structure)
         assert structure.composition.as_dict() == {"Ca": 32, "Zr": 32, "S": 96, "H": 2}
-        assert config.maker().new_run(structure).threshold_ev == pytest.approx(k * EV_PER_KCAL_MOL)
-        assert config.stages[0].temperature == 1500
-        assert config.stages[0].n_steps * config.time_step == 30_000
+        threshold = new_run(file.spec, structure).posterior.threshold_ev
+        assert threshold == pytest.approx(k * EV_PER_KCAL_MOL)
+        assert times(file.spec) == [(30, 1500)]
+        assert file.spec.posterior.kind == "sghmc"
+        assert file.spec.posterior.options["n_steps"] == 2000
 
 
 def test_structures_are_sane():
@@ -86,29 +94,33 @@ def test_structures_are_sane():
     assert bonds("cazrs3_h/CaZrS3_160_2H.vasp", "H", "S", 1) == pytest.approx(1.36, abs=0.001)
 
 
-def short(folder, stages, **changes):
-    """Return the small variant with a toy model and a few steps, and its structure."""
-    path = ROOT / "workflows" / folder / "small.yaml"
-    config = load_config(path, RunConfig)
-    changes = {
-        "foundation_model": "toy",
-        "threshold": "1000 eV",  # labels come by warm-up and audits: this is about the scripts
-        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 2, "batch_size": 1},
-        "stages": [s.model_copy(update=stages) for s in config.stages],
-        "traj_interval": 1,
-        **changes,
-    }
-    return config.model_copy(update=changes), read_structure(path.parent / config.structure)
+def short(folder, **stage):
+    """Return the small variant with a toy model, a few steps and no proof, and its structure."""
+    file = load(ROOT / "workflows" / folder / "small.yaml", RunFile)
+    trajectories = file.spec.trajectories
+    spec = file.spec.evolve(
+        foundation=FoundationSpec(source="toy"),
+        # labels come by warm-up and audits: this is about the scripts
+        tolerance=(Tolerance(quantity="energy", value=1000.0),),
+        posterior=PosteriorSpec(
+            kind="sghmc", options={"n_members": 2, "n_steps": 2, "batch_size": 1}
+        ),
+        trajectories=trajectories.evolve(
+            stages=tuple(s.evolve(**stage) for s in trajectories.stages), traj_interval=1
+        ),
+        proof=ProofSpec(attempts=0),
+    )
+    return file.model_copy(update={"spec": spec}), read_structure(file.structure, file.periodic)
 
 
-def finish(config, structure, machine):
+def finish(file, structure, machine):
     from jobflow import run_locally
 
     from onfly.stores import job_store
 
-    flow = config.maker().make(structure, run_id=config.run_id)
+    flow = OnTheFlyMaker(spec=file.spec, mode=file.mode).make(structure, run_id=file.run_id)
     run_locally(flow, store=job_store(), ensure_success=True, log=False)
-    return machine / "artifacts" / "runs" / config.run_id
+    return machine / "artifacts" / "runs" / file.run_id
 
 
 def check_figure(path):
@@ -119,7 +131,7 @@ def check_figure(path):
 
 def test_ethanol_from_configuration_to_figure(run_script, machine):
     pytest.importorskip("tblite")
-    config, structure = short("ethanol", {"n_steps": 25, "temperature": 50.0})
+    config, structure = short("ethanol", n_steps=25, temperature=50.0)
     folder = finish(config, structure, machine)
     run_script("workflows/ethanol/analyse.py", folder, "--out", machine / "ethanol")
     summary = json.loads((machine / "ethanol.json").read_text())
@@ -131,7 +143,7 @@ def test_ethanol_from_configuration_to_figure(run_script, machine):
 @pytest.mark.slow
 def test_lamno3_from_configuration_to_figure(run_script, machine):
     pytest.importorskip("tblite")
-    config, structure = short("lamno3", {"n_steps": 8, "temperature": 100.0})
+    config, structure = short("lamno3", n_steps=8, temperature=100.0)
     folder = finish(config, structure, machine)
     run_script("workflows/lamno3/analyse.py", folder, "--out", machine / "lamno3")
     summary = json.loads((machine / "lamno3.json").read_text())
@@ -143,7 +155,7 @@ def test_lamno3_from_configuration_to_figure(run_script, machine):
 @pytest.mark.slow
 def test_cazrs3_from_configuration_to_production(run_script, machine):
     pytest.importorskip("tblite")
-    config, structure = short("cazrs3_h", {"n_steps": 12, "temperature": 100.0})
+    config, structure = short("cazrs3_h", n_steps=12, temperature=100.0)
     folder = finish(config, structure, machine)
     out = run_script(
         "workflows/cazrs3_h/production.py", config.run_id, "--runs", 2, "--steps", 40,
@@ -164,7 +176,7 @@ def test_cazrs3_from_configuration_to_production(run_script, machine):
 @pytest.mark.slow
 def test_surface_from_configuration_to_figure(run_script, machine):
     pytest.importorskip("tblite")
-    config, structure = short("surface_adsorbate", {"n_steps": 15, "temperature": 50.0})
+    config, structure = short("surface_adsorbate", n_steps=15, temperature=50.0)
     folder = finish(config, structure, machine)
     run_script("workflows/surface_adsorbate/analyse.py", folder, "--out", machine / "surface")
     assert json.loads((machine / "surface.json").read_text())["n_audits"] > 0

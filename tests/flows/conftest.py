@@ -10,8 +10,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.flows import OnTheFlyMaker
 from onfly.jobs.rounds import RoundMaker
-from onfly.labels.presets import label_maker
-from onfly.spec import RunSpec
+from onfly.testing.models import toy_spec
 
 
 @pytest.fixture(autouse=True)
@@ -41,22 +40,19 @@ def store():
 
 @pytest.fixture
 def make_maker():
-    def build(mode="resident", n_steps=40, maker=None, temperature=300.0, fuse=True, **settings):
-        flat = {
-            "foundation_model": "toy",
-            "threshold": 0.1,
-            "stages": [{"n_steps": n_steps, "temperature": temperature, "time_step": 2.0}],
-            "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 30},
-            "audit_interval": 10,
-            "proof": {"attempts": 0},
-            "n_workers": 1,
-            **settings,
-        }
+    def build(mode="resident", n_steps=40, label_maker=None, fuse=True, **settings):
+        spec = toy_spec(
+            **{
+                "stages": [{"n_steps": n_steps, "temperature": 300.0, "time_step": 2.0}],
+                "audit_interval": 10,
+                "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 30},
+                # a proof of few audits: these tests are of the loop, not of the model
+                "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
+            }
+            | settings
+        )
         return OnTheFlyMaker(
-            spec=RunSpec.from_flat(flat),
-            mode=mode,
-            label_maker=maker or label_maker("emt"),
-            round_maker=RoundMaker(fuse=fuse),
+            spec=spec, mode=mode, label_maker=label_maker, round_maker=RoundMaker(fuse=fuse)
         )
 
     return build

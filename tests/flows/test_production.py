@@ -25,7 +25,14 @@ WARM = MDStage(10, temperature=300.0)
 
 
 def finish(flow, store):
-    run_locally(flow, store=store, ensure_success=True, log=False, create_folders=False)
+    run_locally(
+        flow,
+        store=store,
+        ensure_success=True,
+        raise_immediately=True,
+        log=False,
+        create_folders=False,
+    )
     return flow.output.resolve(store) if not isinstance(flow.output, list) else [
         out.resolve(store) for out in flow.output
     ]  # fmt: skip

@@ -11,10 +11,10 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.flows import OnTheFlyMaker
 from onfly.jobs import update
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
+from onfly.jobs.rounds import RoundMaker
 from onfly.jobs.update import UpdateMaker
-from onfly.labels.presets import label_maker
+from onfly.rounds.new import new_run
+from onfly.testing.models import toy_spec
 
 
 @pytest.fixture(autouse=True)
@@ -28,17 +28,14 @@ def run(tmp_path, name, posterior, parallel):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.02, seed=1)
     maker = OnTheFlyMaker(
-        foundation_model="toy",
-        threshold=0.1,
-        label_maker=label_maker("emt"),
-        initial_maker=InitialEnsembleMaker(posterior=posterior),
-        segment_maker=SegmentMaker(
-            n_steps=20,
-            time_step=2.0,
-            audit_interval=10,
-            fuse=False,
+        spec=toy_spec(
+            stages=[{"n_steps": 20, "temperature": 300.0, "time_step": 2.0}],
+            posterior=posterior,
             reuse_labels=False,
-            update_maker=UpdateMaker(n_workers=1, parallel_chains=parallel),
+            proof={"attempts": 0},
+        ),
+        round_maker=RoundMaker(
+            fuse=False, update_maker=UpdateMaker(n_workers=1, parallel_chains=parallel)
         ),
     )
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
@@ -46,7 +43,7 @@ def run(tmp_path, name, posterior, parallel):
     run_locally(flow, store=store, ensure_success=True)
     workspace = RunWorkspace(tmp_path / "artifacts", name)
     names = [doc["name"] for doc in store.docs_store.query({}, ["name"])]
-    return workspace.read_run(), names
+    return workspace.read_state().posterior, names
 
 
 @pytest.mark.parametrize(
@@ -62,14 +59,14 @@ def test_chains_as_jobs_give_the_weights_of_one_job(tmp_path, posterior, monkeyp
 
     # the gathering job must find every chain done, and run none
     gathered = []
-    original = update.update_run
+    original = update.learn
 
     def spy(*args, **kwargs):
         result = original(*args, **kwargs)
-        gathered.append(result.ensemble.generation)
+        gathered.append(result.posterior.ensemble.generation)
         return result
 
-    monkeypatch.setattr(update, "update_run", spy)
+    monkeypatch.setattr(update, "learn", spy)
     many, names = run(tmp_path, "many", posterior, parallel=True)
 
     assert one.ensemble.generation >= 2
@@ -82,8 +79,8 @@ def test_chains_as_jobs_give_the_weights_of_one_job(tmp_path, posterior, monkeyp
 
 def test_a_run_in_another_phase_is_passed_on():
     structure = AseAtomsAdaptor.get_structure(bulk("Cu", cubic=True))
-    waiting = OnTheFlyMaker(foundation_model="toy").new_run(structure, "waiting")
-    assert waiting.phase != "update"
+    waiting = new_run(toy_spec(), structure, run_id="waiting")
+    assert waiting.phase != "learn"
     job = UpdateMaker(parallel_chains=True).make(waiting)
     responses = run_locally(job, ensure_success=True)
     assert responses[job.uuid][1].output.run_id == "waiting"

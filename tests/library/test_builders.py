@@ -9,12 +9,12 @@ from ase.calculators.emt import EMT
 from jobflow import job, run_locally
 from maggma.core import Builder
 from monty.json import MontyDecoder
+from onfly.jobs.initial import InitialEnsembleMaker
+from onfly.jobs.segment import SegmentMaker
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.calculators import load_calculator
 from onfly.flows import OnTheFlyMaker
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
 from onfly.labels.ase import AseLabelMaker
 from onfly.library import ModelLibrary
 from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder

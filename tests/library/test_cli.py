@@ -21,6 +21,7 @@ from onfly.stores import embedded_job_store, job_store
 from onfly.testing.models import toy_label, toy_model, toy_run, water
 
 runner = CliRunner()
+VERDICT = {"state": "ready", "coverage": 0.9, "confidence": 0.95, "sentence": "at least 90 %"}
 
 
 @pytest.fixture
@@ -28,7 +29,11 @@ def library():
     root = get_settings().ARTIFACT_DIR
     library = ModelLibrary.from_settings()
     library.publish(toy_model(root, "first"))
-    library.publish(toy_model(root, "second", water(), state="unproven", coverage=None))
+    library.publish(
+        toy_model(
+            root, "second", water(), state="unproven", coverage=None, n_waits=4, verdict=VERDICT
+        )
+    )
     workspace = RunWorkspace(root, "run-first")
     workspace.write_run(toy_run("run-first"))
     for index in range(3):
@@ -47,9 +52,13 @@ def test_list_as_table_and_json(library):
     assert {r["model_id"] for r in records} == {"first", "second"}
     fields = {
         "model_id", "formula_pretty", "chemsys", "foundation_model", "state", "threshold_ev",
-        "n_labels", "n_audits", "n_audits_within", "created_at",
+        "n_labels", "n_waits", "n_audits", "n_audits_within", "coverage_proven", "confidence",
+        "created_at",
     }  # fmt: skip
     assert fields <= set(records[0])
+    second = next(r for r in records if r["model_id"] == "second")
+    assert (second["coverage_proven"], second["confidence"], second["n_waits"]) == (0.9, 0.95, 4)
+    assert second["state"] == "needs more audits"
     assert records[0]["created_at"].startswith("2026-01-01T00:00:00")
     assert [r["model_id"] for r in json.loads(
         _invoke(models.app, "list", "AuCu", "--json").stdout)] == ["first"]  # fmt: skip
@@ -64,10 +73,12 @@ def test_show_and_compare(library):
     shown = json.loads(_invoke(models.app, "show", "first", "--json").stdout)
     assert shown["calibration"]["n"] == 6
     assert "weights" not in shown
+    listed = json.loads(_invoke(models.app, "list", "--json").stdout)
+    assert {r["model_id"]: r for r in listed}["first"].items() <= shown.items()
     assert "19" in _invoke(models.app, "show", "first").stdout
     assert "no model 'third'" in _invoke(models.app, "show", "third", code=1).stderr
     columns = json.loads(_invoke(models.app, "compare", "first", "second", "--json").stdout)
-    assert [c["state"] for c in columns] == ["ready", "unproven"]
+    assert [c["state"] for c in columns] == ["ready", "needs more audits"]
     assert "≠" in _invoke(models.app, "compare", "first", "second").stdout
 
 

@@ -22,7 +22,8 @@ from onfly.calculators import build_calculator as build
 from onfly.cli import models
 from onfly.library import ModelLibrary
 from onfly.library.mace_export import export_mace as export
-from onfly.potentials.mace_loading import UNSAFE_SWITCH, scatter_sum
+from onfly.potentials.mace_package import UNSAFE_SWITCH
+from onfly.potentials.rebinding import scatter_sum
 from onfly.schemas import ArtifactRef
 from onfly.settings import get_settings
 from onfly.testing.models import random_mace, toy_model, water

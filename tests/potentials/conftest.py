@@ -200,7 +200,9 @@ def load(request: pytest.FixtureRequest):
             name = str(request.getfixturevalue("equiformer_file"))
         else:
             name = names[family]
-        return load_foundation(name, dtype=torch.float64)
+        options = {"trust_pickle": True} if family in ("mace", "nequip") else {}
+        source = {"family": family, "source": name, "options": options}
+        return load_foundation(source, dtype=torch.float64)
 
     return one
 

@@ -10,15 +10,20 @@ import pytest
 import torch
 
 from onfly.potentials import load_foundation
-from onfly.potentials.mace_loading import UNSAFE_SWITCH, checkpoint_path
+from onfly.potentials.mace_loading import checkpoint_path
+from onfly.potentials.mace_package import UNSAFE_SWITCH
 from onfly.testing.models import random_mace
 
 pytest.importorskip("mace", exc_type=ImportError)
 
 
+def trusted(path, **options):
+    return {"family": "mace", "source": path, "options": {"trust_pickle": True, **options}}
+
+
 @pytest.fixture
 def full(mace_file):
-    return load_foundation(mace_file, dtype=torch.float64)
+    return load_foundation(trusted(mace_file), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("system", ["crystal", "water"])
@@ -51,7 +56,7 @@ def test_other_blocks_equal_the_package(tmp_path, crystal, block, options):
     from mace.calculators import MACECalculator
 
     path = random_mace(tmp_path / "other.model", block=block, **options)
-    own = load_foundation(path)
+    own = load_foundation(trusted(path))
     crystal.calc = MACECalculator(
         models=[torch.load(path, weights_only=False)], device="cpu", default_dtype="float64"
     )
@@ -62,7 +67,7 @@ def test_other_blocks_equal_the_package(tmp_path, crystal, block, options):
 
 
 def test_pruning_is_exact(full, mace_file, crystal):
-    pruned = load_foundation(mace_file, elements=["Cl", "Na"], dtype=torch.float64)
+    pruned = load_foundation(trusted(mace_file), elements=["Cl", "Na"], dtype=torch.float64)
     assert pruned.elements == ("Na", "Cl")
     one, other = (
         p.evaluate(p.parameters(), p.collate([p.graph(crystal)]), stress=True)
@@ -78,7 +83,7 @@ def test_pruning_is_exact(full, mace_file, crystal):
 
 def test_pruning_in_single_precision(mace_file, crystal):
     full, pruned = (
-        load_foundation(mace_file, elements=elements, dtype=torch.float32)
+        load_foundation(trusted(mace_file), elements=elements, dtype=torch.float32)
         for elements in (None, ["Na", "Cl"])
     )
     one, other = (p.evaluate(p.parameters(), p.collate([p.graph(crystal)])) for p in (full, pruned))
@@ -89,7 +94,7 @@ def test_pruning_in_single_precision(mace_file, crystal):
 
 def test_prior_scale_is_the_factor_of_the_rescaled_weights(full, mace_file):
     """A step of the same size in units of the prior changes both models' energies equally."""
-    pruned = load_foundation(mace_file, elements=["Na", "Cl"], dtype=torch.float64)
+    pruned = load_foundation(trusted(mace_file), elements=["Na", "Cl"], dtype=torch.float64)
     scale = pruned.prior_scale()
     assert set(scale) == {
         "node_embedding.linear.weight",
@@ -105,8 +110,8 @@ def test_prior_scale_is_the_factor_of_the_rescaled_weights(full, mace_file):
 
 def test_pruning_leaves_the_full_model_alone(full, mace_file):
     before = full.parameters()
-    load_foundation(mace_file, elements=["H"])
-    after = load_foundation(mace_file, dtype=torch.float64).parameters()
+    load_foundation(trusted(mace_file), elements=["H"])
+    after = load_foundation(trusted(mace_file), dtype=torch.float64).parameters()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -117,7 +122,7 @@ def test_digest_of_the_file_is_recorded(full, mace_file):
 def test_import_leaves_the_protection_against_unpickling_on():
     env = {k: v for k, v in os.environ.items() if k != UNSAFE_SWITCH}
     code = (
-        "import os; from onfly.potentials.mace_loading import import_mace; import_mace(); "
+        "import os; from onfly.potentials.mace_package import import_mace; import_mace(); "
         f"assert {UNSAFE_SWITCH!r} not in os.environ"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
@@ -129,7 +134,7 @@ def test_loading_leaves_the_protection_against_unpickling_on(monkeypatch, mace_f
         monkeypatch.delenv(UNSAFE_SWITCH, raising=False)
     else:
         monkeypatch.setenv(UNSAFE_SWITCH, before)
-    load_foundation(mace_file)
+    load_foundation(trusted(mace_file))
     with pytest.raises(ValueError, match="knows no model"):
         checkpoint_path("mace-mp-nonsense")
     assert os.environ.get(UNSAFE_SWITCH) == before
@@ -138,7 +143,7 @@ def test_loading_leaves_the_protection_against_unpickling_on(monkeypatch, mace_f
 def test_missing_package_names_the_extra(monkeypatch, mace_file):
     monkeypatch.setitem(sys.modules, "mace.modules", None)
     with pytest.raises(ImportError, match=r"onfly\[mace\]"):
-        load_foundation(mace_file)
+        load_foundation(trusted(mace_file))
 
 
 def test_missing_file_is_an_error(tmp_path):
@@ -150,15 +155,15 @@ def test_other_file_is_an_error(tmp_path):
     path = tmp_path / "other.model"
     path.write_bytes(b"not a model")
     with pytest.raises(ValueError, match="not a MACE model file"):
-        load_foundation(path)
+        load_foundation(trusted(path))
     torch.save(torch.nn.Linear(2, 2), path)
     with pytest.raises(ValueError, match="not a MACE energy model"):
-        load_foundation(path)
+        load_foundation(trusted(path))
 
 
 def test_unknown_element_is_an_error(mace_file):
     with pytest.raises(ValueError, match="Si"):
-        load_foundation(mace_file, elements=["Si"])
+        load_foundation(trusted(mace_file), elements=["Si"])
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -12,6 +12,10 @@ from onfly.potentials.precision import default_dtype
 pytestmark = pytest.mark.nequip
 
 
+def trusted(path):
+    return {"family": "nequip", "source": path, "options": {"trust_pickle": True}}
+
+
 @pytest.mark.parametrize("system", ["crystal", "water"])
 def test_equals_the_package(nequip_file, system, request):
     """Compare with the model's own forces and stress, from positions and strain."""
@@ -20,7 +24,7 @@ def test_equals_the_package(nequip_file, system, request):
     from nequip.model import ModelFromPackage
 
     atoms = request.getfixturevalue(system)
-    ours = load_foundation(nequip_file)
+    ours = load_foundation(trusted(nequip_file))
     result = ours.evaluate(ours.parameters(), ours.collate([ours.graph(atoms)]), stress=True)
     model = ModelFromPackage(str(nequip_file))
     model = next(iter(model.values())) if hasattr(model, "keys") else model
@@ -40,18 +44,18 @@ def test_equals_the_package(nequip_file, system, request):
 
 def test_loading_does_not_change_the_default_precision(nequip_file):
     before = torch.get_default_dtype()
-    load_foundation(nequip_file)
+    load_foundation(trusted(nequip_file))
     assert torch.get_default_dtype() == before
 
 
 def test_another_precision_is_an_error(nequip_file):
     with pytest.raises(ValueError, match="float64"):
-        load_foundation(nequip_file, dtype=torch.float32)
+        load_foundation(trusted(nequip_file), dtype=torch.float32)
 
 
 def test_unknown_element_is_an_error(nequip_file):
     with pytest.raises(ValueError, match="Si"):
-        load_foundation(nequip_file, elements=["Si"])
+        load_foundation(trusted(nequip_file), elements=["Si"])
 
 
 def test_missing_file_is_an_error(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,34 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from onfly.analysis.metrics import binomial_interval
+from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.calibration import Calibration
-from onfly.schemas.artifact import EnsembleDoc
-from onfly.schemas.label import LabelDoc, structure_hash
-from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc
-from onfly.schemas.run import CalibrationDoc, RunDoc
-from onfly.schemas.types import from_any_structure
+from onfly.labels.store import LabelStore
+from onfly.proof import Ledger, LedgerEntry
+from onfly.rounds.new import new_run
+from onfly.rounds.verdict import judge_run
+from onfly.schemas import (
+    CalibrationDoc,
+    EnsembleDoc,
+    FineTunedModelDoc,
+    LabelDoc,
+    RunState,
+    TrajectoryDoc,
+    from_any_structure,
+    structure_hash,
+)
+from onfly.schemas.artifact import ArtifactRef
+from onfly.schemas.model import ErrorStatistics
+from onfly.spec import RunSpec
 
 THRESHOLD = 0.5 * units.kcal / units.mol
+
+
+REF = ArtifactRef(path="md/x", sha256="0" * 64, nbytes=1)
+HEADER = (
+    "step,time_fs,stage,temperature,potential_energy,kinetic_energy,total_energy,volume,"
+    "energy_std,probability,source\n"
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +50,11 @@ class Scenario:
 
     run_id: str = "CaZrS3-demo"
     phase: str = "done"
-    state: str | None = "ready"  # of the published model; None: nothing is published
     n_steps: int = 3000
     audits: bool = True
-    accurate: bool = True
+    closing: int = 31  # audits of a closing block behind the last step
+    n_failed: int = 0  # of them
+    published: bool = True
     molecule: bool = False
     stop_reason: str | None = "all stages are done"
     campaign: str | None = "sulfides"
@@ -65,23 +85,32 @@ class Writer:
 
     def __init__(self, root: Path, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.folder = root / "runs" / scenario.run_id
-        for name in ("labels", "thermo", "trajectory", "training"):
-            (self.folder / name).mkdir(parents=True)
+        self.workspace = RunWorkspace(root, scenario.run_id)
+        self.store = LabelStore(root / "labels")
+        self.trajectory = self.workspace.trajectory(0)
+        self.folder = self.workspace.folder
         self.rng = np.random.default_rng(scenario.seed)
         self.atoms = molecule("CH3CH2OH") if scenario.molecule else perovskite()
         self.dt = 0.5 if scenario.molecule else 1.5
-        self.stages = [
-            {"n_steps": scenario.n_steps // 2, "temperature": 300.0, "ensemble": "nvt"},
-            {"n_steps": scenario.n_steps // 2, "temperature": 800.0, "ensemble": "nvt"},
-        ]
-        self.labels: list[LabelDoc] = []
+        half = scenario.n_steps // 2
+        self.spec = RunSpec.from_flat(
+            {
+                "foundation_model": "mace-mp-medium",
+                "threshold": THRESHOLD,
+                "stages": [
+                    {"n_steps": half, "temperature": 300.0},
+                    {"n_steps": half, "temperature": 800.0},
+                ],
+                "time_step": self.dt,
+                "audit_interval": 100,
+                "posterior": {"kind": "sghmc", "n_members": 4, "n_steps": 400},
+                "seed": scenario.seed,
+            }
+        )
+        self.ledger = Ledger()
         self.calibration = Calibration()
         self.energy = -250.0
-
-    def meta(self, cls, **fields):
-        structure = self.structure(self.atoms)
-        return from_any_structure(cls, structure, **fields)
+        self.generation = 0
 
     @staticmethod
     def structure(atoms: Atoms):
@@ -97,24 +126,29 @@ class Writer:
         atoms.calc = SinglePointCalculator(atoms, energy=self.energy, forces=forces)
         return atoms
 
-    def label(self, step: int, reason: str) -> None:
-        index, atoms = len(self.labels), self.frame()
-        n_learned = index
-        spread = THRESHOLD * (2.5 / (1 + 0.35 * n_learned) + 0.25)
-        if not self.scenario.accurate:
-            spread *= 4
+    def label(self, step: int, reason: str, fails: bool = False) -> None:
+        index, atoms = self.ledger.n_labels, self.frame()
+        learned = self.ledger.n_learned
+        spread = THRESHOLD * (2.5 / (1 + 0.35 * learned) + 0.25)
         energy = self.energy + self.rng.normal(scale=0.3)
         fields = {}
         if reason != "initial":
             error = self.rng.normal(scale=spread)
+            if reason == "closing":
+                error = THRESHOLD * (2.5 if fails else self.rng.uniform(-0.9, 0.9))
             std = 0.5 * spread * self.rng.uniform(0.8, 1.3)
             fields = {
-                "predicted_energy": energy + error,
-                "predicted_std": std,
+                "generation": self.generation,
+                "mean": energy + error,
+                "std": std,
+                "error": error,
+                "errors": {"energy": abs(error) / THRESHOLD},
                 "probability": self.calibration.exceedance(std, THRESHOLD),
-                "force_rmse": 0.15 / (1 + 0.2 * n_learned) + 0.02,
+                "force_rmse": 0.15 / (1 + 0.2 * learned) + 0.02,
             }
             self.calibration = self.calibration.update(error, std)
+        if reason == "closing":
+            fields["attempt"] = 0
         structure = self.structure(atoms)
         corrections = []
         if index == 3:
@@ -136,16 +170,24 @@ class Writer:
             input_hash="0" * 64,
             corrections=corrections,
             elapsed=600.0 + 50 * self.rng.random(),
-            run_id=self.scenario.run_id,
+        )
+        entry = LedgerEntry(
             index=index,
+            trajectory=0,
+            step=step,
             reason=reason,
-            md_step=step,
-            foundation_energy=energy + (0 if index == 0 else self.rng.normal(scale=0.15)),
+            label=self.store.put(doc),
+            foundation_error=0.0 if index == 0 else self.rng.normal(scale=0.15),
             foundation_force_rmse=0.2 + 0.05 * self.rng.random(),
             **fields,
         )
-        self.labels.append(doc)
-        (self.folder / "labels" / f"{index:05d}.json").write_text(doc.model_dump_json())
+        self.ledger = self.ledger.append(entry)
+
+    def learn(self, record: bool) -> None:
+        self.generation += 1
+        self.ledger = self.ledger.learned(self.generation, self.ledger.n_labels)
+        if record:
+            self.training(self.generation)
 
     def training(self, generation: int) -> None:
         step = np.arange(0, 400, 10)
@@ -164,12 +206,12 @@ class Writer:
             )
         record = {
             "generation": generation,
-            "n_labels": len(self.labels),
+            "n_labels": self.ledger.n_labels,
             "seconds": 12.3 + generation,
             "drift": 0.1 * np.sqrt(generation),
             "chains": chains,
         }
-        (self.folder / "training" / f"{generation:05d}.json").write_text(json.dumps(record))
+        self.workspace.write_training(generation, record)
 
     def write(self) -> Path:
         s = self.scenario
@@ -185,20 +227,19 @@ class Writer:
             for k in self.rng.choice(late, size=min(24, late.size // 2), replace=False):
                 steps.setdefault(int(k), "audit")
         self.label(0, "initial")
-        header = (
-            "step,time_fs,stage,temperature,potential_energy,kinetic_energy,total_energy,volume,"
-            "energy_std,probability,source\n"
-        )
-        segment, rows, frames, generation = 0, [], [], 0
+        self.learn(record=False)
+        segment, rows, frames = 0, [], []
         thermostat, volume = 300.0, self.atoms.get_volume() if self.atoms.pbc.any() else None
         for k in range(1, s.n_steps + 1):
             stage = 0 if k <= s.n_steps // 2 else 1
-            goal = self.stages[stage]["temperature"]
+            goal = (300.0, 800.0)[stage]
             thermostat += (goal - thermostat) / 80 + self.rng.normal(scale=8)
             kinetic = 1.5 * len(self.atoms) * units.kB * thermostat
             potential = self.energy + kinetic + self.rng.normal(scale=0.05)
             std = (
-                THRESHOLD * (0.06 + 0.5 / (1 + 0.5 * len(self.labels))) * self.rng.uniform(0.7, 1.3)
+                THRESHOLD
+                * (0.06 + 0.5 / (1 + 0.5 * self.ledger.n_labels))
+                * self.rng.uniform(0.7, 1.3)
             )
             p = self.calibration.exceedance(std, THRESHOLD)
             source = "label" if k in steps else "model"
@@ -212,98 +253,99 @@ class Writer:
                 atoms.info.update(step=k, time_fs=k * self.dt, stage=stage, source=source)
                 frames.append(atoms)
             if k in steps or k == s.n_steps:
-                (self.folder / "thermo" / f"{segment:05d}.csv").write_text(
-                    header + "\n".join(rows) + "\n"
-                )
+                path = self.trajectory.thermo_path(segment)
+                path.write_text(HEADER + "\n".join(rows) + "\n")
                 if frames:
-                    ase.io.write(self.folder / "trajectory" / f"{segment:05d}.extxyz", frames)
+                    ase.io.write(self.trajectory.frames_path(segment), frames)
                 rows, frames, segment = [], [], segment + 1
             if k in steps:
                 self.label(k, steps[k])
                 if steps[k] != "audit":
-                    generation += 1
-                    if s.n_steps > 100:
-                        self.training(generation)
-        self.finish(generation)
+                    self.learn(record=s.n_steps > 100)
+        if s.audits and s.phase == "done":
+            for k in range(s.closing):
+                self.label(s.n_steps + 1 + 20 * k, "closing", fails=k < s.n_failed)
+        self.finish()
         return self.folder
 
-    def finish(self, generation: int) -> None:
-        s = self.scenario
-        audits = [label for label in self.labels if label.reason == "audit"]
-        within = sum(abs(label.error) <= THRESHOLD for label in audits)
-        ensemble = EnsembleDoc(generation=generation, posterior="sghmc", members=[])
+    def finish(self) -> None:
+        s, ledger = self.scenario, self.ledger
+        audits = ledger.of("audit", "closing")
+        within = sum(entry.within() for entry in audits)
+        ensemble = EnsembleDoc(generation=self.generation, posterior="sghmc", members=[])
         calibration = CalibrationDoc(
             shape=1.5, rate=10.0, n=self.calibration.n, sum_z2=self.calibration.sum_z2
         )
-        model_id = f"{s.run_id}-model" if s.state else None
-        settings = {
-            "stages": self.stages,
-            "time_step": self.dt,
-            "audit_interval": 100,
-            "max_probability": 0.05,
-            "stopping": {"min_audits": 10, "min_coverage": 0.9, "max_labels": None},
-            "sampler": {"kind": "sghmc", "n_chains": 4, "n_steps": 400},
-        }
-        cpu = {"md": 310.0, "update": 2200.0, "label": 18000.0}
-        run = self.meta(
-            RunDoc,
-            run_id=s.run_id,
-            campaign=s.campaign,
-            phase=s.phase,
-            foundation_model="mace-mp-medium",
-            labeller="otf vasp label",
-            threshold_ev=THRESHOLD,
-            settings=settings,
-            iteration=generation,
+        ended = s.phase in ("done", "stopped")
+        model_id = f"{s.run_id}-model" if ended and s.published else None
+        structure = self.structure(self.atoms)
+        state: RunState = new_run(self.spec, structure, run_id=s.run_id, campaign=s.campaign)
+        trajectory = TrajectoryDoc(
+            md_state=REF,
             md_step=s.n_steps,
-            n_steps_total=sum(stage["n_steps"] for stage in self.stages)
-            * (1 if s.phase == "done" else 2),
+            n_steps=s.n_steps * (1 if s.phase == "done" else 2),
+            done=s.phase == "done",
+            cpu_seconds=310.0,
+        )
+        state = state.with_trajectories([trajectory]).evolve(
+            phase=s.phase,
+            stopped=s.phase == "stopped",
+            labeller="otf vasp label",
             ensemble=ensemble,
             calibration=calibration,
             energy_offset=3.2,
-            n_labels=len(self.labels),
-            n_interventions=len(self.labels) - len(audits) - 1,
+            n_records=self.workspace.write_ledger(ledger),
+            n_labels=ledger.n_labels,
+            n_waits=17,
+            n_calls=len(ledger.calls),
             n_audits=len(audits),
             n_audits_within=within,
-            audits_since_update=len(audits),
-            audits_within_since_update=within,
-            stop_reason=s.stop_reason if s.phase in ("done", "stopped") else None,
+            stop_reason=s.stop_reason if ended else None,
             model_id=model_id,
-            cpu_seconds=cpu,
+            cpu_seconds={"update": 2200.0, "label": 18000.0},
         )
-        (self.folder / "run.json").write_text(run.model_dump_json())
-        if s.state is None:
+        self.workspace.write_state(state)
+        if model_id is None:
             return
-        model = self.meta(
+        verdict = judge_run(state, ledger)
+        model = from_any_structure(
             FineTunedModelDoc,
+            structure,
+            doc_version="0.2",
             model_id=model_id,
             run_id=s.run_id,
             campaign=s.campaign,
-            state=s.state,
+            state=verdict.state,
             stop_reason=s.stop_reason or "",
-            structure=self.structure(self.atoms),
+            structure=structure,
             foundation_model="mace-mp-medium",
             labeller="otf vasp label",
-            level_of_theory="PBE",
             threshold_ev=THRESHOLD,
             temperature_range=(300.0, 800.0),
             n_steps=s.n_steps,
             simulated_time_fs=s.n_steps * self.dt,
             energy_offset=3.2,
-            n_labels=len(self.labels),
+            n_labels=ledger.n_labels,
+            n_waits=17,
             n_audits=len(audits),
             n_audits_within=within,
-            coverage=within / len(audits) if audits else None,
-            coverage_interval=binomial_interval(within, len(audits)) if audits else None,
+            verdict=verdict.model_dump(mode="json"),
             calibration=calibration,
-            interventions=ErrorStatistics(n=4),
-            audits=ErrorStatistics(n=len(audits), within_threshold=within),
-            drift=0.1 * np.sqrt(generation),
+            audits=ErrorStatistics(n=len(audits), within_threshold=within, rmse=0.004),
             ensemble=ensemble,
-            settings=settings,
-            cpu_seconds=cpu,
+            spec=self.spec.model_dump(mode="json"),
         )
         (self.folder / "model.json").write_text(model.model_dump_json())
+
+
+def forget(folder: Path, *names: str) -> None:
+    """Remove files and folders of a run."""
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture

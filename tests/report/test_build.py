@@ -4,11 +4,14 @@ import re
 
 import pytest
 from PIL import Image
+from tests.report.conftest import forget
 
+from onfly.artifacts.workspace import RunWorkspace
 from onfly.report import build_campaign_report, build_report, find_runs
 from onfly.report.tables import formula_html, number
 
 FIGURES = {
+    "comparison",
     "labels",
     "energy-errors",
     "force-errors",
@@ -38,10 +41,16 @@ def page(finished_run, tmp_path_factory):
 def test_page_holds_everything(page):
     text = _text(page)
     assert set(re.findall(r'data-figure="([^"]+)"', text)) == FIGURES
-    for phrase in ("mace-mp-medium", "otf vasp label", "PBE", "VaspErrorHandler", "algo_tet"):
+    for phrase in (
+        "mace-mp-medium",
+        "otf vasp label",
+        "in 17 waits",
+        "VaspErrorHandler",
+        "algo_tet",
+    ):
         assert phrase in text
     assert "INCAR: set ALGO = All" in text
-    assert "audits (reference calculations at random steps)" in text
+    assert "31 of 31 audits of closing block 1 kept the tolerance" in text
     assert text.count("<tr") > 46
 
 
@@ -49,7 +58,33 @@ def test_page_loads_nothing(page):
     text = _text(page)
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
     assert "@import" not in text
-    assert page.read_text().count("plotly.js v") == 1
+    assert "url(" not in re.sub(r"url\(#", "", text)
+
+
+def test_page_is_small(page):
+    assert page.stat().st_size < 1_500_000
+
+
+def test_every_reference_of_a_figure_is_met_once(page):
+    text = _text(page)
+    wanted = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
+    names = re.findall(r'\sid="([^"]+)"', text)
+    assert len(wanted) > 20
+    assert {name: names.count(name) for name in wanted} == dict.fromkeys(wanted, 1)
+
+
+def test_points_tell_their_values(page):
+    text = _text(page)
+    (svg,) = re.findall(r'data-figure="energy-errors".*?</svg>', text, re.S)
+    titles = re.findall(r"<title>(.*?)</title>", svg)
+    assert len(titles) > 70
+    assert any(re.fullmatch(r"label \d+, model unsure: [\d.]+ meV", title) for title in titles)
+
+
+def test_the_page_opens_with_verdict_and_comparison(page):
+    text = _text(page)
+    places = [text.index(x) for x in ('id="verdict"', 'data-figure="comparison"', 'id="settings"')]
+    assert places == sorted(places)
 
 
 def test_figures_are_files_with_something_in_them(page):
@@ -76,11 +111,11 @@ def test_refresh_while_watched(write_run):
     assert '<meta http-equiv="refresh" content="7">' in page.read_text()
 
 
-def test_an_empty_run_says_what_is_missing(write_run):
-    folder = write_run(n_steps=20, phase="initial", state=None, audits=False)
-    for name in ("labels", "thermo", "training", "trajectory"):
-        for path in (folder / name).iterdir():
-            path.unlink()
+def test_an_empty_run_says_what_is_missing(write_run, tmp_path):
+    folder = write_run(n_steps=20, phase="start", audits=False)
+    forget(folder, "trajectories", "training", "ledger.jsonl")
+    state = RunWorkspace(tmp_path, folder.name).read_state()
+    RunWorkspace(tmp_path, folder.name).write_state(state.evolve(n_records=0))
     text = _text(build_report(folder))
     assert "No reference calculation is there yet." in text
     assert "No MD step was recorded yet." in text
@@ -88,10 +123,10 @@ def test_an_empty_run_says_what_is_missing(write_run):
     assert "Running" in text
 
 
-def test_only_the_first_label(write_run):
-    folder = write_run(n_steps=20, phase="segment", state=None, audits=False)
-    for path in sorted((folder / "labels").iterdir())[1:]:
-        path.unlink()
+def test_only_the_first_label(write_run, tmp_path):
+    folder = write_run(n_steps=20, phase="explore", audits=False)
+    state = RunWorkspace(tmp_path, folder.name).read_state()
+    RunWorkspace(tmp_path, folder.name).write_state(state.evolve(n_records=1))
     text = _text(build_report(folder))
     assert "No error is known yet" in text
     assert 'data-figure="labels"' in text
@@ -99,7 +134,7 @@ def test_only_the_first_label(write_run):
 
 
 def test_no_audits(write_run):
-    text = _text(build_report(write_run(n_steps=60, audits=False, state="unproven"), png=False))
+    text = _text(build_report(write_run(n_steps=60, audits=False), png=False))
     assert "Needs more audits" in text
     assert "the accuracy is not proven" in text
 
@@ -111,8 +146,8 @@ def test_names_are_escaped(write_run):
 
 def test_campaign(write_run, tmp_path):
     write_run(run_id="a", n_steps=60)
-    write_run(run_id="b", n_steps=60, molecule=True, phase="segment", state=None)
-    stopped = {"phase": "stopped", "state": "stopped", "stop_reason": "no luck"}
+    write_run(run_id="b", n_steps=60, molecule=True, phase="explore")
+    stopped = {"phase": "stopped", "stop_reason": "no luck"}
     write_run(run_id="c", n_steps=60, campaign="other", **stopped)
     folders, single = find_runs(tmp_path, tmp_path)
     assert [f.name for f in folders] == ["a", "b", "c"]
@@ -129,7 +164,7 @@ def test_campaign(write_run, tmp_path):
     assert "stopped: no luck" not in text  # the badge is short, the reason is its title
     assert "no luck" in text
     assert "broken:" in text
-    assert page.stat().st_size < 100_000  # no figures, so no plotly
+    assert page.stat().st_size < 100_000  # no figures
     # a run that ended is not drawn again, one that goes on is
     before = {r: (tmp_path / "runs" / r / "report.html").stat().st_mtime_ns for r in "abc"}
     build_campaign_report(folders, page)

@@ -6,7 +6,7 @@ from jobflow import JobStore
 from maggma.stores import FileStore, MemoryStore, MongoStore
 
 from onfly.settings import get_settings
-from onfly.stores import EmbeddedBlobStore, EmbeddedStore, collection, job_store, sibling
+from onfly.stores import EmbeddedBlobStore, EmbeddedStore, job_store, sibling
 
 MONGO = {
     "docs_store": {"type": "MongoStore", "database": "d", "collection_name": "outputs", "port": 1},
@@ -61,7 +61,7 @@ def test_configuration_that_cannot_work_is_refused():
 
 def test_collections_lie_next_to_the_outputs(tmp_path):
     settings = get_settings(STORE_DIR=tmp_path)
-    models = collection(settings.MODELS_COLLECTION, settings, key="model_id")
+    models = sibling(job_store(settings).docs_store, settings.MODELS_COLLECTION, "model_id")
     assert isinstance(models, EmbeddedStore)
     assert (models.path, models.collection_name, models.key) == (
         str(tmp_path),

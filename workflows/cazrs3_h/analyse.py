@@ -23,7 +23,7 @@ from onfly.analysis.events import average_around, label_frequency
 from onfly.analysis.jumps import find_jumps
 from onfly.analysis.msd import diffusion_coefficient, unwrap
 from onfly.analysis.trajectory import read_trajectory
-from onfly.report.data import load_run
+from onfly.report import load_run
 from onfly.schemas.production import ProductionDoc
 from onfly.units import EV_PER_KCAL_MOL
 
@@ -37,33 +37,35 @@ def of_run(folder: Path, axes) -> dict:
     steps = np.array([atoms.info["step"] for atoms in frames])
     jumps = find_jumps(frames, "H", "S")
     events = [int(steps[jump.frame]) for jump in jumps if steps[jump.frame] < data.n_steps]
-    time_step = float(data.thermo["time_fs"][0])
+    time_step = float(data.trajectories[0].thermo["time_fs"][0])
     half = max(1, round(WINDOW_FS / 2 / time_step))
     asked = [label for label in data.labels if label.reason in ("uncertain", "guard")]
     frequency = label_frequency(
-        [label.md_step for label in asked if label.md_step < data.n_steps],
+        [label.step for label in asked if label.step < data.n_steps],
         events,
         data.n_steps,
         half,
     )
-    errors = np.array([label.error for label in data.judged_labels])
-    name = f"K = {data.run.threshold_ev / EV_PER_KCAL_MOL:.3g} kcal/mol"
-    times = data.time_ps([label.md_step for label in data.labels])
+    errors = np.array([label.energy_error for label in data.judged])
+    name = f"K = {data.threshold / EV_PER_KCAL_MOL:.3g} kcal/mol"
+    times = np.array([label.time_fs for label in data.labels]) / 1000
     axes[0].step(times, range(1, len(times) + 1), where="post", label=name)
     if events:
-        offset, mean, error = average_around(data.thermo["energy_std"], events, 4 * half)
+        offset, mean, error = average_around(
+            data.trajectories[0].thermo["energy_std"], events, 4 * half
+        )
         axes[1].errorbar(offset * time_step, 1000 * mean, 1000 * error, label=name, lw=1)
     return {
-        "run_id": data.run.run_id,
-        "threshold_kcal_mol": data.run.threshold_ev / EV_PER_KCAL_MOL,
+        "run_id": data.identity.run_id,
+        "threshold_kcal_mol": data.threshold / EV_PER_KCAL_MOL,
         "n_steps": data.n_steps,
         "n_labels": len(data.labels),
         "n_asked": len(asked),
         "n_jumps": len(jumps),
         "label_frequency_ratio_at_jumps": frequency.ratio,
         "p_value": frequency.p_value,
-        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.run.threshold_ev).mean()),
-        "audits_within": f"{data.run.n_audits_within} of {data.run.n_audits}",
+        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.threshold).mean()),
+        "audits_within": f"{data.n_within} of {len(data.audits)}",
     }
 
 

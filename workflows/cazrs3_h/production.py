@@ -12,8 +12,7 @@ import argparse
 
 from jobflow import run_locally
 
-from onfly.dynamics.stages import MDStage
-from onfly.flows import ProductionMaker
+from onfly import MDStage, ProductionMaker
 from onfly.stores import job_store
 
 

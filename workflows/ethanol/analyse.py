@@ -21,7 +21,7 @@ import numpy as np
 from onfly.analysis.events import label_frequency
 from onfly.analysis.trajectory import read_trajectory
 from onfly.analysis.transitions import dihedral, find_transitions
-from onfly.report.data import load_run, to_atoms
+from onfly.report import load_run
 from onfly.units import EV_PER_KCAL_MOL
 
 # cores of the wells (degrees); between them lie the transition states
@@ -60,21 +60,21 @@ def main() -> None:
     steps = np.array([atoms.info["step"] for atoms in frames])
     # audits are at random steps: they are where the trajectory is, by construction
     asked = [label for label in data.labels if label.reason in ("uncertain", "guard")]
-    asked_angles = np.array([angle(to_atoms(label.structure)) for label in asked])
+    asked_angles = np.array([angle(label.structure) for label in asked])
 
     transitions = find_transitions(angles, CORES, period=360.0)
-    half_window = round(15.0 / 2 / float(data.thermo["time_fs"][0]))
+    half_window = round(15.0 / 2 / float(data.trajectories[0].thermo["time_fs"][0]))
     frequency = label_frequency(
-        [label.md_step for label in asked if label.md_step < data.n_steps],
+        [label.step for label in asked if label.step < data.n_steps],
         [int(steps[t.frame]) for t in transitions if steps[t.frame] < data.n_steps],
         data.n_steps,
         half_window,
     )
-    errors = np.array([label.error for label in data.judged_labels])
+    errors = np.array([label.energy_error for label in data.judged])
     share = float(barrier(angles).mean())
     summary = {
-        "run_id": data.run.run_id,
-        "threshold_kcal_mol": data.run.threshold_ev / EV_PER_KCAL_MOL,
+        "run_id": data.identity.run_id,
+        "threshold_kcal_mol": data.threshold / EV_PER_KCAL_MOL,
         "n_steps": data.n_steps,
         "n_labels": len(data.labels),
         "n_asked": len(asked),
@@ -85,8 +85,8 @@ def main() -> None:
         else None,
         "label_frequency_ratio_at_transitions": frequency.ratio,
         "p_value": frequency.p_value,
-        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.run.threshold_ev).mean()),
-        "audits_within": f"{data.run.n_audits_within} of {data.run.n_audits}",
+        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.threshold).mean()),
+        "audits_within": f"{data.n_within} of {len(data.audits)}",
     }
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
@@ -99,9 +99,7 @@ def main() -> None:
         left.axvspan(low, high, color="0.9", zorder=-1)
     left.set(xlabel="dihedral H-O-C-C (degrees)", ylabel="density", xlim=(0, 360))
     left.legend()
-    right.step(
-        [label.md_step for label in data.labels], range(1, len(data.labels) + 1), where="post"
-    )
+    right.step([label.step for label in data.labels], range(1, len(data.labels) + 1), where="post")
     right.set(xlabel="MD step", ylabel="labels", xlim=(0, data.n_steps))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out.with_name(arguments.out.name + ".png"), dpi=150)

@@ -21,7 +21,7 @@ import numpy as np
 
 from onfly.analysis.order import bond_length_distortion, difference_of_stages, stage_means
 from onfly.analysis.trajectory import read_trajectory
-from onfly.report.data import load_run
+from onfly.report import load_run
 
 
 def main() -> None:
@@ -32,18 +32,19 @@ def main() -> None:
     data = load_run(arguments.folder)
     frames = read_trajectory(arguments.folder)
     distortion = bond_length_distortion("Mn", "O")
+    thermo = data.trajectories[0].thermo
     values = np.array([distortion(atoms) for atoms in frames])
     times = np.array([atoms.info["time_fs"] for atoms in frames]) / 1000
     stages = np.array([atoms.info["stage"] for atoms in frames])
-    temperature = np.interp(times, data.thermo["time_fs"] / 1000, data.thermo["temperature"])
+    temperature = np.interp(times, thermo["time_fs"] / 1000, thermo["temperature"])
     means = stage_means(values, stages, temperature)
 
-    label_times = data.time_ps([label.md_step for label in data.labels])
+    label_times = np.array([label.time_fs for label in data.labels]) / 1000
     label_stages = np.interp(label_times, times, stages).round().astype(int)
-    errors = np.array([label.error for label in data.judged_labels])
+    errors = np.array([label.energy_error for label in data.judged])
     summary = {
-        "run_id": data.run.run_id,
-        "threshold_ev": data.run.threshold_ev,
+        "run_id": data.identity.run_id,
+        "threshold_ev": data.threshold,
         "n_steps": data.n_steps,
         "n_labels": len(data.labels),
         "labels_by_stage": np.bincount(label_stages, minlength=stages.max() + 1).tolist(),
@@ -56,8 +57,8 @@ def main() -> None:
             }
             for mean in means
         ],
-        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.run.threshold_ev).mean()),
-        "audits_within": f"{data.run.n_audits_within} of {data.run.n_audits}",
+        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.threshold).mean()),
+        "audits_within": f"{data.n_within} of {len(data.audits)}",
     }
     if len(means) == 3:
         names = ("difference", "standard_error", "p_value")
@@ -68,7 +69,7 @@ def main() -> None:
     figure, axes = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
     axes[0].step(label_times, range(1, len(data.labels) + 1), where="post")
     axes[0].set(ylabel="labels")
-    axes[1].plot(data.thermo["time_fs"] / 1000, data.thermo["temperature"], lw=0.5)
+    axes[1].plot(thermo["time_fs"] / 1000, thermo["temperature"], lw=0.5)
     axes[1].set(ylabel="temperature (K)")
     axes[2].plot(times, values, lw=0.7)
     for mean in means:

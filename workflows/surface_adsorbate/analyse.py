@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from onfly.analysis.metrics import auc_roc, rmse
-from onfly.report.data import load_run
+from onfly.report import load_run
 from onfly.units import EV_PER_KCAL_MOL as KCAL
 
 
@@ -31,26 +31,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("surface"))
     arguments = parser.parse_args()
     data = load_run(arguments.folder)
-    labels = data.judged_labels
-    errors = np.array([label.error for label in labels])
-    foundation = np.array([label.foundation_energy - label.energy for label in labels])
+    labels = data.judged
+    errors = np.array([label.energy_error for label in labels])
+    foundation = np.array([label.foundation_error for label in labels], dtype=float)
     stds = np.array([label.predicted_std for label in labels])
-    audit = np.array([label.reason == "audit" for label in labels])
+    audit = np.array([label.is_audit for label in labels])
     summary = {
-        "run_id": data.run.run_id,
+        "run_id": data.identity.run_id,
         "n_labels": len(data.labels),
         "n_audits": int(audit.sum()),
         "rmse_kcal_mol": rmse(errors) / KCAL,
         "rmse_at_audits_kcal_mol": rmse(errors[audit]) / KCAL if audit.any() else None,
         "foundation_rmse_kcal_mol": rmse(foundation) / KCAL,
         "auc_roc_1_kcal_mol": auc_roc(errors, stds, KCAL),
-        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.run.threshold_ev).mean()),
+        "share_of_errors_beyond_threshold": float((np.abs(errors) > data.threshold).mean()),
     }
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    steps = np.array([label.md_step for label in labels])
+    steps = np.array([label.step for label in labels])
     left.semilogy(steps, np.abs(foundation) / KCAL, "x", color="0.6", label="foundation model")
     left.semilogy(steps, np.abs(errors) / KCAL, "o", ms=3, label="before learning")
-    left.axhline(data.run.threshold_ev / KCAL, color="k", lw=0.8, label="threshold")
+    left.axhline(data.threshold / KCAL, color="k", lw=0.8, label="threshold")
     left.set(xlabel="MD step", ylabel="|error| (kcal/mol)")
     left.legend()
     right.loglog(stds / KCAL, np.abs(errors) / KCAL, "o", ms=3)

@@ -10,7 +10,7 @@ mkdir -p out
 export ONFLY_ARTIFACT_DIR=$PWD/out/artifacts ONFLY_STORE_DIR=$PWD/out/store
 sed -e "s|^structure: |structure: ../|" -e "s|^foundation_model:.*|foundation_model: $model|" \
   -e "s|^run_id:.*|run_id: $run|" small.yaml > "out/$run.yaml"
-if [ -e "out/artifacts/runs/$run/config.json" ]; then
+if [ -e "out/artifacts/runs/$run/run.json" ]; then
   onfly resume "$run"
 else
   onfly run "out/$run.yaml"

@@ -12,16 +12,13 @@ import hashlib
 from typing import Any
 
 import bson
-import torch
 from monty.json import jsanitize
-from torch import Tensor
 
 from onfly.artifacts.files import ArtifactError, ArtifactStore, decode_tensors, refuse_pickle
 from onfly.schemas import ArtifactRef, EnsembleDoc, WeightsBlob
 
 __all__ = [
     "DocumentTooLargeError",
-    "blob_to_tensors",
     "check_document_size",
     "decode_blob",
     "encode_blob",
@@ -74,13 +71,6 @@ def decode_blob(blob: WeightsBlob, source: str = "weights") -> bytes:
             f"was {blob.sha256} ({blob.nbytes} bytes). Publish the run again."
         )
     return data
-
-
-def blob_to_tensors(
-    blob: WeightsBlob, device: str | torch.device = "cpu", source: str = "weights"
-) -> dict[str, Tensor]:
-    """Decode a blob to tensors, after the checks of `decode_blob`."""
-    return decode_tensors(decode_blob(blob, source), device, source)
 
 
 def ensemble_to_blobs(store: ArtifactStore, doc: EnsembleDoc) -> list[WeightsBlob]:

@@ -134,7 +134,8 @@ class ArtifactStore:
             refuse_pickle(data, str(path))
             raise ArtifactError(
                 f"artifact {path} was changed: its sha256 is {found}, recorded was {ref.sha256}. "
-                "Delete the file and take it from a backup or from the `data` store."
+                "onfly.library.repair_model(MODEL_ID) writes weights of a published model again "
+                "from the `data` store; other files come from a backup."
             )
         return data
 

@@ -33,7 +33,7 @@ from onfly.artifacts.files import ArtifactError, ArtifactStore
 from onfly.artifacts.lock import RunLock
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.proof import Ledger
-from onfly.schemas import ArtifactRef, EnsembleDoc, RunState
+from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
 
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
@@ -110,10 +110,9 @@ class RunWorkspace:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
-            old = b'"phase"' in text and b'"posterior": {' not in text
             hint = (
                 "it was written by version 0.1, which can finish it: install onfly 0.1 for that"
-                if old
+                if _is_v0_1(text)
                 else f"it is damaged ({where}: {first['msg']}). Labels and ledger beside it are "
                 "not: start the run again under another name with `seed_from`"
             )
@@ -166,6 +165,11 @@ class RunWorkspace:
             return json.loads((self.folder / "answers" / f"{request}.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+    def clear_answers(self, requests: Iterable[RequestDoc]) -> None:
+        """Forget what came of requests, since another labeller is asked for them."""
+        for request in requests:
+            (self.folder / "answers" / f"{request.key}.json").unlink(missing_ok=True)
 
     # -- records of updates, trajectories -----------------------------------------------------
     def write_training(self, generation: int, record: dict[str, Any]) -> None:
@@ -270,6 +274,16 @@ def list_runs(root: str | Path) -> list[RunWorkspace]:
     """Return the runs that have a state under an artifact directory, sorted by name."""
     folders = sorted((Path(root).expanduser() / RUNS).glob("*/run.json"))
     return [RunWorkspace(root, path.parent.name) for path in folders]
+
+
+def _is_v0_1(text: bytes) -> bool:
+    """Whether a state is that of version 0.1, which had one flat document."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return False
+    flat = {"run_id", "phase", "foundation_model"}
+    return isinstance(content, dict) and flat <= content.keys() and "posterior" not in content
 
 
 def _plain(value: Any) -> Any:

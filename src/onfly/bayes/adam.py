@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onfly.bayes.flat import FlatParams
-from onfly.bayes.sghmc import SGHMCState
+from onfly.bayes.sghmc import SGHMCState, init
+from onfly.bayes.transform import Transform
 
-__all__ = ["step"]
+__all__ = ["step", "transform"]
 
 
 def step(
@@ -50,3 +51,14 @@ def step(
     rate = step_size / (1.0 - (1.0 - friction) ** count)
     state.params.vector.addcdiv_(momentum, denominator, value=-rate)
     return replace(state, step=count)
+
+
+def transform(*, friction: float = 0.1, beta: float = 0.99, eps: float = 1e-8) -> Transform:
+    """Return the algorithm with its settings; see `step`. It has no use for a temperature."""
+
+    def take(
+        state: SGHMCState, grads: FlatParams, step_size: float, temperature: float
+    ) -> SGHMCState:
+        return step(state, grads, step_size=step_size, friction=friction, beta=beta, eps=eps)
+
+    return Transform(init, take)

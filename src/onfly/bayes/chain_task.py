@@ -8,20 +8,23 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
+from onfly.bayes import adam, sghmc
 from onfly.bayes.adaptive import Plateau
 from onfly.bayes.chain import run_cycle
+from onfly.bayes.heads import is_head
 from onfly.bayes.minibatch import PrioritySampler
 from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.schedules import CyclicSchedule
 from onfly.bayes.target import Target
+from onfly.bayes.transform import Transform
 from onfly.potentials import Params
 from onfly.potentials.execution import one_thread
 from onfly.seeds import torch_stream
@@ -39,6 +42,9 @@ class ChainSettings:
     ----------
     n_steps, batch_size
         Steps of a cycle (the most, if `min_steps` is set), and draws per minibatch.
+    steps_per_new
+        Steps for each new label, where that makes more than `n_steps`: labels that come together
+        need as many steps as if they had come one by one.
     step_size, prior_std
         γ₀ and σ_TL; None takes the default of the target's potential (for this optimizer).
     head_std
@@ -58,8 +64,9 @@ class ChainSettings:
         ``"sghmc"``, or ``"adam"`` for cycles without noise (``burn_in=1``), which learn more in as
         many steps (`onfly.bayes.adam`; 1 - α and β are its β₁ and β₂).
     learn_force_std
-        Learn σ_F of each atom by a head, as in the paper. False keeps σ_F at its base: a head takes
-        the errors that a short chain has not got rid of yet for noise.
+        Learn σ_F of each atom by a head, as in the paper. False gives the members no heads and
+        keeps σ_F at its base: a head takes the errors that a short chain has not got rid of yet for
+        noise.
     """
 
     n_steps: int = 2000
@@ -77,11 +84,14 @@ class ChainSettings:
     tolerance: float = 0.02
     optimizer: str = "sghmc"
     learn_force_std: bool = True
+    steps_per_new: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.steps_per_new < 0:
+            raise ValueError(f"steps_per_new cannot be negative, got {self.steps_per_new!r}")
         if self.min_steps is not None and not 1 <= self.min_steps <= self.n_steps:
             raise ValueError(
                 f"min_steps must be between 1 and n_steps={self.n_steps}, got {self.min_steps!r}"
@@ -96,8 +106,9 @@ class ChainSettings:
             )
         if not (0.0 <= self.burn_in <= 1.0 and 0.0 <= self.ramp <= 1.0):
             raise ValueError(f"burn_in={self.burn_in} and ramp={self.ramp} must be in [0, 1]")
-        if self.optimizer not in ("sghmc", "adam"):
-            raise ValueError(f"optimizer must be sghmc or adam, got {self.optimizer!r}")
+        if self.optimizer not in OPTIMIZERS:
+            names = " or ".join(OPTIMIZERS)
+            raise ValueError(f"optimizer must be {names}, got {self.optimizer!r}")
         if self.optimizer == "adam" and self.burn_in < 1.0:
             raise ValueError("adam is for cycles without noise only: set burn_in=1, or use sghmc")
 
@@ -159,9 +170,7 @@ def from_bytes(data: bytes, like: Params) -> Params:
     return {name: params[name].to(device=value.device) for name, value in like.items()}
 
 
-def run_chain(
-    target: Target, task: ChainTask, on_progress: Callable[[int, int], None] | None = None
-) -> ChainResult:
+def run_chain(target: Target, task: ChainTask) -> ChainResult:
     """Run one chain, or read its result if it was finished before.
 
     Parameters
@@ -170,8 +179,6 @@ def run_chain(
         Labels and model.
     task
         What to do.
-    on_progress
-        See `onfly.bayes.chain.run_cycle`.
 
     Raises
     ------
@@ -188,7 +195,7 @@ def run_chain(
             return found
     start_time = time.process_time()
     with one_thread():
-        sample, trace = _run(target, task, on_progress)
+        sample, trace = _run(target, task)
     cpu = time.process_time() - start_time
     metadata = {"trace": json.dumps(trace), "cpu_seconds": repr(cpu)}
     data = to_bytes(sample, metadata)
@@ -210,34 +217,73 @@ def resolve(settings: ChainSettings, target: Target) -> tuple[float, float]:
     return step_size, prior_std
 
 
-def _run(
-    target: Target, task: ChainTask, on_progress: Callable[[int, int], None] | None
-) -> tuple[Params, dict[str, Any]]:
-    settings = task.settings
-    step_size, prior_std = resolve(settings, target)
-    reference = target.reference()
-    prior = GaussianPrior.around(
-        reference, prior_std, scale=target.prior_scale(), head_std=settings.head_std
-    )
-    device = next(iter(reference.values())).device
-    sample, trace = run_cycle(
-        target,
+def _sghmc(
+    settings: ChainSettings,
+    prior: GaussianPrior,
+    step_size: float,
+    n_data: int,
+    generator: torch.Generator,
+) -> Transform:
+    return sghmc.transform(
         prior,
-        from_bytes(task.start, reference),
-        CyclicSchedule(settings.n_steps, step_size, settings.burn_in, settings.ramp),
-        PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
-        torch_stream(*task.seed_key, "noise", task.chain, task.generation, device=device),
-        sampler_generator=torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),
+        n_data=n_data,
+        step_size=step_size,
+        generator=generator,
         friction=settings.friction,
         beta=settings.beta,
         eps=settings.eps,
         stability=settings.stability,
-        optimizer=settings.optimizer,
-        learn_force_std=settings.learn_force_std,
+    )
+
+
+def _adam(
+    settings: ChainSettings,
+    prior: GaussianPrior,
+    step_size: float,
+    n_data: int,
+    generator: torch.Generator,
+) -> Transform:
+    return adam.transform(friction=settings.friction, beta=settings.beta, eps=settings.eps)
+
+
+# An algorithm is a module with `transform`, and a line here that gives it its settings.
+OPTIMIZERS = {"sghmc": _sghmc, "adam": _adam}
+
+
+def _start(target: Target, data: bytes) -> tuple[Params, Params]:
+    """Return the prior mean and the parameters a chain starts from; heads have the prior mean 0."""
+    reference = target.reference()
+    device = next(iter(reference.values())).device
+    # sorted: a file's tensors come in any order, and the order of the parts decides on their noise
+    heads = {
+        name: torch.zeros_like(value, device=device)
+        for name, value in sorted(load(data).items())
+        if is_head(name)
+    }
+    return reference | heads, from_bytes(data, reference | heads)
+
+
+def _run(target: Target, task: ChainTask) -> tuple[Params, dict[str, Any]]:
+    settings = task.settings
+    step_size, prior_std = resolve(settings, target)
+    reference, start = _start(target, task.start)
+    prior = GaussianPrior.around(
+        reference, prior_std, scale=target.prior_scale(), head_std=settings.head_std
+    )
+    device = next(iter(reference.values())).device
+    n_steps = max(settings.n_steps, settings.steps_per_new * task.n_new)
+    noise = torch_stream(*task.seed_key, "noise", task.chain, task.generation, device=device)
+    sample, trace = run_cycle(
+        target,
+        prior,
+        start,
+        CyclicSchedule(n_steps, step_size, settings.burn_in, settings.ramp),
+        PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
+        OPTIMIZERS[settings.optimizer](settings, prior, step_size, target.n_data, noise),
+        torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),
         plateau=None
         if settings.min_steps is None
         else Plateau(settings.min_steps, settings.tolerance),
-        on_progress=on_progress,
     )
     return sample, trace.as_dict()
 

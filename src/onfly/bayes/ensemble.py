@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-__all__ = ["energy_moments", "force_moments"]
+__all__ = ["energy_moments", "force_moments", "moments"]
 
 
-def _spread(values: Tensor) -> Tensor:
-    """Return the unbiased variance over the first dimension; zero for a single member."""
-    return values.var(0, unbiased=True) if values.shape[0] > 1 else torch.zeros_like(values[0])
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and unbiased variance over the first dimension, in float64.
+
+    The variance of a single member is zero.
+    """
+    values = values.double()
+    mean = values.mean(0)
+    return mean, values.var(0, unbiased=True) if len(values) > 1 else mean.new_zeros(mean.shape)
 
 
 def energy_moments(energies: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,12 +30,11 @@ def energy_moments(energies: Tensor) -> tuple[Tensor, Tensor]:
     This is the disagreement of the members. The total variance adds the mean of the members' own
     σ_E², which is the same fixed number for all; the caller adds it.
     """
-    energies = energies.double()
-    return energies.mean(0), _spread(energies)
+    return moments(energies)
 
 
 def force_moments(forces: Tensor, member_std: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the mean forces, shape (N, 3), and the std of a force component, shape (N,).
+    """Return mean and variance of the force components, each of shape (N, 3), in float64.
 
     Parameters
     ----------
@@ -43,10 +46,9 @@ def force_moments(forces: Tensor, member_std: Tensor | None = None) -> tuple[Ten
 
     Notes
     -----
-    Variance = variance over members, averaged over the three components, + mean of the members'
-    own σ_F².
+    Variance = variance over members + mean of the members' own σ_F².
     """
-    variance = _spread(forces).mean(-1)
+    mean, variance = moments(forces)
     if member_std is not None:
-        variance = variance + member_std.square().mean(0)
-    return forces.mean(0), variance.sqrt()
+        variance = variance + member_std.double().square().mean(0)[:, None]
+    return mean, variance

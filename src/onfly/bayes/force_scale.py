@@ -17,55 +17,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from onfly.bayes.likelihood import LikelihoodScales
+from onfly.bayes.last_layer_rows import FeatureTarget, directions
 from onfly.potentials import Params
-from onfly.seeds import numpy_stream
 
-__all__ = ["FeatureTarget", "directions", "fit", "force_errors", "solve"]
+__all__ = ["fit", "force_errors", "solve"]
 
 N_DIRECTIONS = 8
 # of log s around the value to start from: a factor e, so that two or three labels overrule it
 LOG_STD = 1.0
 # width and number of points of the grid of log s: steps of 2 %
 GRID = 8.0, 401
-
-
-class FeatureTarget(Protocol):
-    """What a Gaussian over the last layer needs of a target besides the `Target` protocol."""
-
-    n_data: int
-    scales: LikelihoodScales
-
-    def summed_features(self, params: Params) -> Tensor:
-        """Return the summed features of each label, shape (N, F)."""
-
-    def feature_slopes(self, params: Params, index: int, directions: np.ndarray) -> Tensor:
-        """Return their slopes along directions, shape (K, F)."""
-
-    def force_errors(self, params: Params, index: int) -> Tensor:
-        """Return predicted minus labelled forces of a label, shape (n_atoms, 3)."""
-
-    def residual_rms(self, params: Params) -> tuple[float, float]:
-        """Return the RMS errors of energies (eV) and force components (eV/Å) of all labels."""
-
-    def n_atoms(self, index: int) -> int:
-        """Return the number of atoms of a label."""
-
-
-def directions(
-    target: FeatureTarget, index: int, count: int, seed_key: tuple[str | int, ...]
-) -> np.ndarray:
-    """Return random unit vectors in the coordinates of a label, shape (count, n_atoms, 3)."""
-    vectors = numpy_stream(*seed_key, "directions", index).normal(
-        size=(count, target.n_atoms(index), 3)
-    )
-    return vectors / np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
 
 
 def solve(factor: Tensor, features: Tensor) -> Tensor:
@@ -120,7 +85,7 @@ def force_errors(
     """
     chosen = directions(target, index, N_DIRECTIONS, seed_key)
     slopes = torch.stack([target.feature_slopes(m, index, chosen) for m in members])
-    errors = torch.stack([target.force_errors(m, index) for m in members]).mean(0)
+    errors = torch.stack([target.errors(m, [index]).forces for m in members]).mean(0)
     projected = torch.einsum("kni,ni->k", torch.as_tensor(chosen).to(errors), errors)
     variance = solve(factor, slopes).mean(0)
     found = [projected.square(), variance, torch.full_like(variance, noise**2)]

@@ -8,20 +8,22 @@ value; if all layers were zero, no gradient would ever reach the layers below th
 from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from onfly.potentials import Params
+from onfly.potentials import Params, Potential
+from onfly.seeds import torch_stream
 
 __all__ = [
     "HEAD_PREFIX",
-    "base_force_std",
+    "has_head",
     "head_log_scale",
     "head_parameters",
     "is_head",
+    "with_heads",
     "without_head",
 ]
 
@@ -34,6 +36,11 @@ MAX_LOG_SCALE = 10.0
 def is_head(name: str) -> bool:
     """Tell whether a parameter belongs to a head."""
     return name.startswith(HEAD_PREFIX)
+
+
+def has_head(params: Params) -> bool:
+    """Tell whether the parameters hold a head."""
+    return f"{HEAD_PREFIX}0.weight" in params
 
 
 def without_head(params: Params) -> Params:
@@ -68,22 +75,29 @@ def head_parameters(
     return params
 
 
-def base_force_std(params: Params, ratio: float = 1.0) -> Params:
-    """Return the parameters with the head set to σ_F = ratio σ_base for every atom."""
-    last = f"{HEAD_PREFIX}{len(HIDDEN)}"
-    return params | {
-        f"{last}.weight": torch.zeros_like(params[f"{last}.weight"]),
-        f"{last}.bias": torch.full_like(params[f"{last}.bias"], math.log(ratio)),
-    }
+def with_heads(
+    members: Iterable[Params], potential: Potential, seed_key: tuple[str | int, ...]
+) -> tuple[Params, ...]:
+    """Return members with fresh heads, each from a random stream of its own."""
+    return tuple(
+        member
+        | head_parameters(
+            potential.n_features,
+            torch_stream(*seed_key, "head", number),
+            dtype=potential.dtype,
+            device=potential.device,
+        )
+        for number, member in enumerate(members)
+    )
 
 
 def head_log_scale(params: Params, features: Tensor) -> Tensor:
-    """Return log(σ_F/σ_base) of each atom.
+    """Return log(σ_F/σ_base) of each atom; zero where the parameters hold no head.
 
     Parameters
     ----------
     params
-        Parameters that hold those of the head.
+        Parameters, with those of the head if there is one.
     features
         Invariant node features, shape (N, F).
 
@@ -92,6 +106,8 @@ def head_log_scale(params: Params, features: Tensor) -> Tensor:
     torch.Tensor
         Shape (N,), within ±10.
     """
+    if not has_head(params):
+        return features.new_zeros(len(features))
     hidden = features
     last = len(HIDDEN)
     for layer in range(last + 1):

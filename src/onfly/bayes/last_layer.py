@@ -2,8 +2,11 @@
 
 The chain runs without noise, so that it ends near the maximum of the posterior. Around it the total
 energy is taken as linear in the invariant node features, summed over the atoms, f: with the rows of
-all labels (energies over their noise, slopes along random directions over that of the forces) in R,
-the variance of the energy of a new configuration is s² fᵀ (RᵀR + ς I)⁻¹ f.
+all labels (energies, force and stress components, each over its noise) in R, the variance of the
+energy of a new configuration is s² fᵀ (RᵀR + ς I)⁻¹ f. That of a force component has the slope of
+f along it in place of f, and that of a stress the derivative by strain; both are estimated by draws
+of the last layer, each of which costs one reverse pass, and what the fit left of the forces of a
+species is added.
 
 Two things keep it honest, because the model is not linear and a short chain does not fit to the
 noise of DFT: the noise is never taken smaller than the residuals of the labels that were learned,
@@ -22,13 +25,15 @@ from torch import Tensor
 
 from onfly.bayes import ensemble, force_scale
 from onfly.bayes.chain_task import ChainSettings, from_bytes
-from onfly.bayes.force_scale import FeatureTarget, solve
-from onfly.bayes.heads import base_force_std
-from onfly.bayes.parallel import ChainPool, Progress, TargetFactory, run_chains
-from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo
+from onfly.bayes.force_scale import solve
+from onfly.bayes.heads import with_heads, without_head
+from onfly.bayes.last_layer_rows import FeatureTarget, RowNoise, gram
+from onfly.bayes.parallel import ChainPool, TargetFactory, run_chains
+from onfly.bayes.posterior import MemberForces, Posterior, PosteriorState, UpdateInfo
 from onfly.bayes.sghmc_posterior import chain_tasks, update_info
-from onfly.potentials import Params
+from onfly.potentials import Params, Potential
 from onfly.potentials.execution import one_thread
+from onfly.seeds import torch_stream
 
 __all__ = ["LastLayerPosterior"]
 
@@ -46,8 +51,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
     ridge
         ς relative to the mean diagonal element of RᵀR.
     force_rows
-        Random directions per label along which slopes enter; 0 takes energies only. Their weight
-        is that of all 3 n_atoms force components.
+        None takes all force and stress components of the labels. A number takes as many random
+        directions per label, with the weight of all 3 n_atoms components, and no stress; 0 takes
+        energies only.
+    force_draws
+        Last layers drawn for the std of forces and stresses, F at most, where it is exact.
     scale
         s, the factor on the standard deviation; where it is fitted, its value before the first
         error is seen, and its smallest.
@@ -62,28 +70,34 @@ class LastLayerPosterior(ChainSettings, Posterior):
     beta: float = 0.99
     eps: float = 1e-8
     learn_force_std: bool = False
+    steps_per_new: int = 30
     n_members: int = 1
     ridge: float = 1e-4
-    force_rows: int = 8
-    scale: float = 1.0
+    force_rows: int | None = None
+    force_draws: int = 16
+    scale: float = 2.0
     scale_memory: int = 10
 
     kind: ClassVar[str] = "last_layer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("n_members", 1), ("force_rows", 0), ("scale_memory", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)!r}")
+        least = {"n_members": 1, "force_rows": 0, "force_draws": 1, "scale_memory": 0}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, got {value!r}")
         for name in ("ridge", "scale"):
             value = getattr(self, name)
             if not math.isfinite(value) or value <= 0.0:
                 raise ValueError(f"{name} must be finite and positive, got {value!r}")
 
-    @property
-    def needs_features(self) -> bool:
-        """The variance is a function of the features."""
-        return True
+    def initial(self, potential: Potential, seed_key: tuple[str | int, ...]) -> PosteriorState:
+        """Return pretrained weights, with heads only if `learn_force_std`."""
+        members = super().initial(potential, seed_key).members
+        if self.learn_force_std:
+            members = with_heads(members, potential, seed_key)
+        return PosteriorState(self.kind, members)
 
     def update(
         self,
@@ -96,13 +110,15 @@ class LastLayerPosterior(ChainSettings, Posterior):
         n_workers: int = 1,
         cache_dir: str | Path | None = None,
         pool: ChainPool | None = None,
-        on_progress: Progress | None = None,
     ) -> tuple[PosteriorState, UpdateInfo]:
         """Run the chains and build the Gaussian; see `Posterior.update`."""
         if len(state.members) != self.n_members:
             raise ValueError(
                 f"the state has {len(state.members)} members, the settings ask for {self.n_members}"
             )
+        if not self.learn_force_std:  # states of older versions have heads all the same
+            members = tuple(without_head(member) for member in state.members)
+            state = PosteriorState(state.kind, members, state.extra)
         tasks = chain_tasks(
             self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
@@ -114,7 +130,6 @@ class LastLayerPosterior(ChainSettings, Posterior):
             tasks,
             n_workers=n_workers,
             pool=pool,
-            on_progress=on_progress,
         )
         members = tuple(
             from_bytes(result.sample, member)
@@ -122,13 +137,13 @@ class LastLayerPosterior(ChainSettings, Posterior):
         )
         with one_thread():
             parts = [self._factor(target, member, seed_key) for member in members]
-        factor, noise = torch.stack([f for f, _ in parts]), [n for _, n in parts]
-        if not self.learn_force_std:  # then σ_F is what the fit left, for all atoms
-            base = target.scales.force_std_base
-            members = tuple(
-                base_force_std(member, n / base) for member, n in zip(members, noise, strict=True)
-            )
-        extra = {"factor": factor, "noise": torch.tensor(noise, dtype=torch.float64), **scale}
+        extra = {
+            "factor": torch.stack([factor for factor, _ in parts]),
+            "noise": torch.tensor([noise.force for _, noise in parts], dtype=torch.float64),
+            "species": parts[0][1].species,
+            "species_noise": torch.stack([noise.species_force for _, noise in parts]),
+            **scale,
+        }
         return PosteriorState(self.kind, members, extra), update_info(results)
 
     def _fit_scale(
@@ -150,20 +165,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     def _factor(
         self, target: FeatureTarget, params: Params, seed_key: tuple[str | int, ...]
-    ) -> tuple[Tensor, float]:
-        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, and ε of the forces."""
-        energy_rms, force_rms = target.residual_rms(params)
-        rows = target.summed_features(params) / max(target.scales.energy_std, energy_rms)
-        gram = rows.T @ rows
-        noise = max(target.scales.force_std_base, force_rms)
-        for i in range(target.n_data if self.force_rows else 0):
-            directions = force_scale.directions(target, i, self.force_rows, seed_key)
-            slopes = target.feature_slopes(params, i, directions)
-            weight = 3.0 * target.n_atoms(i) / self.force_rows / noise**2
-            gram += weight * slopes.T @ slopes
-        size = len(gram)
-        gram += self.ridge * gram.diagonal().mean() * torch.eye(size).to(gram)
-        return torch.linalg.cholesky(gram), noise
+    ) -> tuple[Tensor, RowNoise]:
+        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, and the noise."""
+        noise = RowNoise.of(target.errors(params), target.scales)
+        total = gram(target, params, noise, force_rows=self.force_rows, seed_key=seed_key)
+        total += self.ridge * total.diagonal().mean() * torch.eye(len(total)).to(total)
+        return torch.linalg.cholesky(total), noise
 
     def energy_moments(
         self, state: PosteriorState, energies: Tensor, features: Tensor | None = None
@@ -183,5 +190,55 @@ class LastLayerPosterior(ChainSettings, Posterior):
         if features is None:
             raise ValueError("the last-layer posterior needs the summed node features")
         own = solve(state.extra["factor"], features).mean(0)
-        scale = state.extra["scale"].to(own) if "scale" in state.extra else self.scale
-        return mean, variance + scale**2 * own
+        return mean, variance + self._scale(state, own) ** 2 * own
+
+    def _scale(self, state: PosteriorState, like: Tensor) -> Tensor:
+        return state.extra.get("scale", torch.tensor([self.scale])).to(like)
+
+    def slope_weights(self, state: PosteriorState) -> Tensor | None:
+        """Return draws of the last layer's deviation; None before the first update.
+
+        With L Lᵀ = RᵀR + ς I and Q of S random orthonormal rows, w = sqrt(F/S) Q L⁻¹ gives
+        Σ_w (wᵀu)² an expected value of uᵀ (L Lᵀ)⁻¹ u, which it is exactly for S = F. The draws are
+        the same for all configurations.
+        """
+        if "factor" not in state.extra:
+            return None
+        factor = state.extra["factor"]
+        size = factor.shape[-1]
+        count = min(self.force_draws, size)
+        normal = torch.randn(
+            size, count, generator=torch_stream("last layer", "draws"), dtype=torch.float64
+        )
+        rows = torch.linalg.qr(normal)[0].T.to(factor) * math.sqrt(size / count)
+        return torch.linalg.solve_triangular(factor, rows, upper=False, left=False)
+
+    def force_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the force components; see `Posterior.force_moments`.
+
+        The variance is that over the members, that of the Gaussian, and what the fit left of the
+        forces of the species (or the heads' σ_F², where they are learned).
+        """
+        mean, variance = ensemble.force_moments(members.forces, members.own_std)
+        if members.own_std is None and "species" in state.extra:
+            variance = variance + self._left(state, members.species)[:, None]
+        return mean, variance + self._of_draws(state, members.force_slopes, variance)
+
+    def stress_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the stress components; see `Posterior.stress_moments`."""
+        mean, variance = super().stress_moments(state, members)
+        return mean, variance + self._of_draws(state, members.stress_slopes, variance)
+
+    def _left(self, state: PosteriorState, species: Tensor) -> Tensor:
+        """Return the mean square of what the fit left of each atom's forces, shape (N,)."""
+        kinds = state.extra["species"].to(species.device)
+        noise = state.extra["species_noise"].to(species.device).square().mean(0)
+        unknown = state.extra["noise"].to(species.device).square().mean()
+        matches = species[:, None] == kinds
+        return torch.where(matches.any(1), (matches * noise).sum(1), unknown)
+
+    def _of_draws(self, state: PosteriorState, slopes: Tensor | None, like: Tensor) -> Tensor:
+        if slopes is None:
+            return torch.zeros_like(like)
+        own = slopes.double().square().sum(1).mean(0)
+        return self._scale(state, own) ** 2 * own

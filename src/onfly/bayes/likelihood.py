@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,17 +37,39 @@ class LikelihoodScales:
     stress_std: float = 0.1 / 16.0 * EV_PER_KCAL_MOL
 
     @classmethod
-    def for_threshold(cls, threshold: float, energy_std: float | None = None) -> LikelihoodScales:
-        """Return the scales of the paper for an error threshold in eV: σ_E is a tenth of it.
+    def for_threshold(
+        cls,
+        threshold: float | None,
+        energy_std: float | None = None,
+        n_atoms: int | None = None,
+    ) -> LikelihoodScales:
+        """Return the scales for an error threshold.
+
+        σ_E is a tenth of the threshold, as in the paper, but with `n_atoms` no more than
+        σ_F sqrt(N/3): there an energy weighs as much as all force components of one atom on
+        average, the balance of losses with equal weights on the energy per atom and the forces.
+        Without that bound a threshold that grows with the cell lets fits neglect the energy
+        (docs/posteriors.md).
 
         Parameters
         ----------
         threshold
-            Error threshold K of the whole cell, eV.
+            Error threshold K of the whole cell, eV; None needs one of the other two.
         energy_std
             σ_E in eV, where a model keeps the one that its calibration refers to.
+        n_atoms
+            Number of atoms N of the cell; None takes the paper's σ_E.
         """
-        return cls(energy_std=energy_std or ENERGY_STD_FRACTION * threshold)
+        if energy_std is None and threshold is None and n_atoms is None:
+            raise ValueError("σ_E follows from a threshold or from the number of atoms: give one")
+        fraction = ENERGY_STD_FRACTION * (math.inf if threshold is None else threshold)
+        scales = cls(energy_std=energy_std or min(fraction, 1e6))
+        if energy_std is not None or n_atoms is None:
+            return scales
+        if n_atoms < 1:
+            raise ValueError(f"a cell has at least one atom, got n_atoms={n_atoms!r}")
+        balanced = scales.force_std_base * math.sqrt(n_atoms / 3.0)
+        return replace(scales, energy_std=min(scales.energy_std, balanced))
 
     def __post_init__(self) -> None:
         for name in ("energy_std", "force_std_base", "stress_std"):

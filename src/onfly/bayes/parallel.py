@@ -19,10 +19,9 @@ from onfly.bayes.chain_task import ChainResult, ChainTask, run_chain
 from onfly.bayes.target import Target
 from onfly.potentials.execution import keep_freed_memory
 
-__all__ = ["ChainPool", "Progress", "TargetFactory", "run_chains"]
+__all__ = ["ChainPool", "TargetFactory", "run_chains"]
 
 TargetFactory = Callable[[], Target]
-Progress = Callable[[int, int, int], None]
 
 
 class ChainPool:
@@ -65,7 +64,6 @@ class ChainPool:
         self,
         factory: TargetFactory,
         tasks: Sequence[ChainTask],
-        on_progress: Progress | None = None,
     ) -> list[ChainResult]:
         """Run the chains and return their results in the order of the tasks.
 
@@ -75,8 +73,6 @@ class ChainPool:
             Makes the target; must be picklable, such as a partial of a module-level function.
         tasks
             The chains.
-        on_progress
-            Called as ``on_progress(chain, n_steps, n_steps)`` when a chain ends.
 
         Raises
         ------
@@ -90,13 +86,10 @@ class ChainPool:
                 initializer=_start_worker,
             )
         payload = pickle.dumps(factory)
-        futures = {self._executor.submit(_run_in_worker, payload, task): task for task in tasks}
+        futures = [self._executor.submit(_run_in_worker, payload, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()
-                if on_progress is not None:
-                    n_steps = futures[future].settings.n_steps
-                    on_progress(futures[future].chain, n_steps, n_steps)
         except BrokenProcessPool as error:
             self.close()
             raise RuntimeError(
@@ -116,7 +109,6 @@ def run_chains(
     *,
     n_workers: int = 1,
     pool: ChainPool | None = None,
-    on_progress: Progress | None = None,
 ) -> list[ChainResult]:
     """Run the chains of an update, in this process or in others, with the same numbers.
 
@@ -130,23 +122,14 @@ def run_chains(
         1 runs them in this process, one after another; more starts as many workers for this call.
     pool
         Workers to use instead.
-    on_progress
-        Called as ``on_progress(chain, step, n_steps)``.
     """
     if pool is not None:
-        return pool.run(factory, tasks, on_progress)
+        return pool.run(factory, tasks)
     if n_workers > 1 and len(tasks) > 1:
         with ChainPool(min(n_workers, len(tasks))) as own:
-            return own.run(factory, tasks, on_progress)
+            return own.run(factory, tasks)
     target = factory()
-    return [
-        run_chain(
-            target,
-            task,
-            None if on_progress is None else functools.partial(on_progress, task.chain),
-        )
-        for task in tasks
-    ]
+    return [run_chain(target, task) for task in tasks]
 
 
 def _start_worker() -> None:

@@ -1,27 +1,43 @@
-"""The interface of every posterior, so that the loop does not depend on how it is sampled."""
+"""The interface of every posterior, so that the loop does not depend on how it is sampled.
+
+A package adds a posterior by an entry point of the group ``onfly.posteriors``, whose name is the
+kind and whose value is ``module:Class``; the class is a frozen dataclass that derives from
+`Posterior`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from onfly.bayes.heads import head_parameters
-from onfly.bayes.parallel import ChainPool, Progress, TargetFactory
+from onfly.bayes import ensemble
+from onfly.bayes.parallel import ChainPool, TargetFactory
 from onfly.potentials import Params, Potential
-from onfly.seeds import torch_stream
 
-__all__ = ["POSTERIORS", "Posterior", "PosteriorState", "UpdateInfo", "posterior_from_dict"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "POSTERIORS",
+    "MemberForces",
+    "Posterior",
+    "PosteriorState",
+    "UpdateInfo",
+    "posterior_from_dict",
+    "posterior_kinds",
+]
 
+# Of this package: they need no metadata, so a source tree that is not installed has them too.
 POSTERIORS: dict[str, str] = {
     "sghmc": "onfly.bayes.sghmc_posterior:SGHMCPosterior",
     "last_layer": "onfly.bayes.last_layer:LastLayerPosterior",
 }
+ENTRY_POINT_GROUP = "onfly.posteriors"
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class PosteriorState:
     kind
         Kind of the posterior that made it.
     members
-        Parameters of each member, heads included.
+        Parameters of each member, and of its head where the posterior learns one.
     extra
         Other tensors of the posterior, such as a Cholesky factor.
     """
@@ -62,6 +78,36 @@ class UpdateInfo:
     n_reused: int = 0
 
 
+@dataclass(frozen=True)
+class MemberForces:
+    """What the M members say of the forces of one configuration with N atoms.
+
+    Parameters
+    ----------
+    forces
+        eV/Å, shape (M, N, 3).
+    features
+        Invariant node features, shape (M, N, F).
+    species
+        Atomic number of each atom, or any other number that groups atoms, shape (N,).
+    stress
+        eV/Å³, shape (M, 3, 3), or None where there is none.
+    own_std
+        σ_F by the members' heads, eV/Å, shape (M, N), or None without heads.
+    force_slopes, stress_slopes
+        Forces and stresses of the last layers that `Posterior.slope_weights` gave, shapes
+        (M, S, N, 3) and (M, S, 3, 3); None where it gave none.
+    """
+
+    forces: Tensor
+    features: Tensor
+    species: Tensor
+    stress: Tensor | None = None
+    own_std: Tensor | None = None
+    force_slopes: Tensor | None = None
+    stress_slopes: Tensor | None = None
+
+
 class Posterior(ABC):
     """Settings of a posterior; subclasses are frozen dataclasses.
 
@@ -77,20 +123,12 @@ class Posterior(ABC):
     n_members: int
 
     def initial(self, potential: Potential, seed_key: tuple[str | int, ...]) -> PosteriorState:
-        """Return the state before any label: pretrained weights, and heads of random streams.
+        """Return the state before any label: every member has the pretrained weights.
 
         All members predict alike here, so their disagreement means nothing before the first update.
+        Posteriors with further parameters, such as heads, add them here from streams of `seed_key`.
         """
-        members = tuple(
-            potential.parameters()
-            | head_parameters(
-                potential.n_features,
-                torch_stream(*seed_key, "head", c),
-                dtype=potential.dtype,
-                device=potential.device,
-            )
-            for c in range(self.n_members)
-        )
+        members = tuple(potential.parameters() for _ in range(self.n_members))
         return PosteriorState(self.kind, members)
 
     @abstractmethod
@@ -105,7 +143,6 @@ class Posterior(ABC):
         n_workers: int = 1,
         cache_dir: str | Path | None = None,
         pool: ChainPool | None = None,
-        on_progress: Progress | None = None,
     ) -> tuple[PosteriorState, UpdateInfo]:
         """Learn the labels of a target.
 
@@ -130,8 +167,6 @@ class Posterior(ABC):
             Where finished chains are kept until the caller removes them.
         pool
             Workers to use instead of `n_workers` new ones.
-        on_progress
-            Called as ``on_progress(chain, step, n_steps)``.
 
         Raises
         ------
@@ -160,14 +195,45 @@ class Posterior(ABC):
         The fixed σ_E² of the likelihood is not contained: the caller adds it.
         """
 
-    @property
-    def needs_features(self) -> bool:
-        """Whether `energy_moments` uses the features."""
-        return False
+    def slope_weights(self, state: PosteriorState) -> Tensor | None:
+        """Return the last layers whose forces `force_moments` asks for, shape (M, S, F), or None.
+
+        Their forces are derivatives of weighted sums of features (`onfly.learning.slopes`): the
+        caller computes them, because a posterior knows no atoms.
+        """
+        return None
+
+    def force_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the force components, each of shape (N, 3), in float64.
+
+        Here: the unbiased variance over the members, and the mean of their own σ_F² where they have
+        heads. Unlike that of the energy, this is the whole variance.
+        """
+        return ensemble.force_moments(members.forces, members.own_std)
+
+    def stress_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the stress components, each of shape (3, 3), in float64.
+
+        The fixed σ_S² of the likelihood is not contained: the caller adds it.
+
+        Raises
+        ------
+        ValueError
+            If the members give no stress.
+        """
+        if members.stress is None:
+            raise ValueError("the members give no stress")
+        return ensemble.moments(members.stress)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings with the kind, as `posterior_from_dict` takes them."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
+
+
+def posterior_kinds() -> dict[str, str]:
+    """Return all kinds of posterior as ``kind -> module:Class``; an own kind cannot be replaced."""
+    extra = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**extra, **POSTERIORS}
 
 
 def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
@@ -177,13 +243,21 @@ def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
     ------
     ValueError
         If the kind is unknown, or a setting is not one of that kind.
+    TypeError
+        If an entry point names something that is not a posterior.
     """
     options = dict(settings)
     kind = options.pop("kind", None)
-    if kind not in POSTERIORS:
-        raise ValueError(f"unknown posterior kind {kind!r}: use one of {', '.join(POSTERIORS)}")
-    module, name = POSTERIORS[kind].split(":")
+    path = POSTERIORS.get(kind) or posterior_kinds().get(kind)
+    if path is None:
+        raise ValueError(
+            f"unknown posterior kind {kind!r}: use one of {', '.join(posterior_kinds())}, or "
+            f"install a package with an entry point in the group {ENTRY_POINT_GROUP}"
+        )
+    module, _, name = path.partition(":")
     cls = getattr(import_module(module), name)
+    if not (isinstance(cls, type) and issubclass(cls, Posterior) and is_dataclass(cls)):
+        raise TypeError(f"{path} is not a dataclass derived from onfly.bayes.Posterior")
     known = {f.name for f in fields(cls)}
     if unknown := options.keys() - known:
         raise ValueError(

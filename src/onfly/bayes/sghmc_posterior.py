@@ -10,8 +10,10 @@ from torch import Tensor
 
 from onfly.bayes import ensemble
 from onfly.bayes.chain_task import ChainResult, ChainSettings, ChainTask, from_bytes, to_bytes
-from onfly.bayes.parallel import ChainPool, Progress, TargetFactory, run_chains
+from onfly.bayes.heads import with_heads
+from onfly.bayes.parallel import ChainPool, TargetFactory, run_chains
 from onfly.bayes.posterior import Posterior, PosteriorState, UpdateInfo
+from onfly.potentials import Potential
 
 __all__ = ["SGHMCPosterior"]
 
@@ -54,6 +56,13 @@ class SGHMCPosterior(ChainSettings, Posterior):
         }
         return cls(**{**published, **changes})
 
+    def initial(self, potential: Potential, seed_key: tuple[str | int, ...]) -> PosteriorState:
+        """Return pretrained weights, with a head of its own for each member where it is learned."""
+        members = super().initial(potential, seed_key).members
+        if self.learn_force_std:
+            members = with_heads(members, potential, seed_key)
+        return PosteriorState(self.kind, members)
+
     def update(
         self,
         state: PosteriorState,
@@ -65,7 +74,6 @@ class SGHMCPosterior(ChainSettings, Posterior):
         n_workers: int = 1,
         cache_dir: str | Path | None = None,
         pool: ChainPool | None = None,
-        on_progress: Progress | None = None,
     ) -> tuple[PosteriorState, UpdateInfo]:
         """Run one cycle of every chain; see `Posterior.update`."""
         if len(state.members) != self.n_members:
@@ -75,9 +83,7 @@ class SGHMCPosterior(ChainSettings, Posterior):
         tasks = chain_tasks(
             self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
-        results = run_chains(
-            target_factory, tasks, n_workers=n_workers, pool=pool, on_progress=on_progress
-        )
+        results = run_chains(target_factory, tasks, n_workers=n_workers, pool=pool)
         members = tuple(
             from_bytes(result.sample, member)
             for result, member in zip(results, state.members, strict=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from onfly.artifacts.workspace import RunWorkspace, list_runs
 from onfly.cli.errors import fail
+from onfly.cli.live import duration
 from onfly.cli.records import run_record
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.settings import OnflySettings
@@ -22,6 +23,15 @@ __all__ = ["campaign_records", "rest_seconds", "show_campaign"]
 
 logger = logging.getLogger(__name__)
 
+_UNKNOWN = (
+    "foundation_model", "threshold_ev", "walkers", "coverage", "coverage_proven", "confidence",
+    "closing_block", "waits_since", "last_failure", "stop_reason", "model_id", "created_at",
+    "updated_at", "folder", "first_label_at", "failure", "rest_steps", "rest_seconds",
+)  # fmt: skip
+_COUNTED = (
+    "round", "md_step", "n_steps_total", "n_labels", "n_waits", "n_calls", "n_audits",
+    "n_audits_within", "n_failures",
+)  # fmt: skip
 _ORDER = ("failed", "stopped", "not accurate enough", "running", "waiting", "needs more audits")
 
 
@@ -50,7 +60,7 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
             f"{r['md_step']}/{r['n_steps_total']}" if r["n_steps_total"] else "",
             str(r["n_labels"]),
             audits,
-            _duration(r["rest_seconds"]),
+            duration(r["rest_seconds"]),
             r["failure"] or "",
         )
     console.print(table)
@@ -59,7 +69,7 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
     console.print(f"{len(records)} compounds: {text}", highlight=False)
     rest = rest_seconds(records)
     if rest:
-        console.print(f"at the pace so far, all is done in {_duration(rest)}", highlight=False)
+        console.print(f"at the pace so far, all is done in {duration(rest)}", highlight=False)
 
 
 def campaign_records(
@@ -116,8 +126,9 @@ def rest_seconds(records: list[dict[str, Any]]) -> float | None:
 
 def _record(workspace: RunWorkspace) -> dict[str, Any]:
     record = run_record(workspace)
-    first = workspace.folder / "labels" / "00000.json"
-    record["first_label_at"] = first.stat().st_mtime if first.is_file() else None
+    ledger = workspace.folder / "ledger.jsonl"
+    created = datetime.fromisoformat(record["created_at"]).timestamp()
+    record["first_label_at"] = created if ledger.is_file() else None
     record["failure"] = record["last_failure"]
     if record["state"] == "stopped" and record["stop_reason"]:
         record["failure"] = record["stop_reason"]
@@ -134,37 +145,16 @@ def _record(workspace: RunWorkspace) -> dict[str, Any]:
 
 def _waiting(campaign: str, run_id: str, formula: str) -> dict[str, Any]:
     """Return the record of a compound of which no job has ended yet."""
-    nothing = dict.fromkeys(
-        [
-            "foundation_model",
-            "threshold_ev",
-            "coverage",
-            "last_failure",
-            "stop_reason",
-            "model_id",
-            "created_at",
-            "updated_at",
-            "folder",
-            "first_label_at",
-            "failure",
-            "rest_steps",
-            "rest_seconds",
-        ]
-    )
-    zero = dict.fromkeys(
-        [
-            "md_step",
-            "n_steps_total",
-            "n_labels",
-            "n_interventions",
-            "n_audits",
-            "n_audits_within",
-            "n_failures",
-        ],
-        0,
-    )
-    known = {"run_id": run_id, "formula_pretty": formula, "campaign": campaign, "phase": "initial"}
-    known |= {"state": "waiting", "verdict": "waiting for its first label"}
+    nothing = dict.fromkeys(_UNKNOWN)
+    zero = dict.fromkeys(_COUNTED, 0)
+    known: dict[str, Any] = {
+        "run_id": run_id,
+        "formula_pretty": formula,
+        "campaign": campaign,
+        "phase": "start",
+    }
+    known |= {"state": "waiting", "verdict": "waiting for its first label", "waits_for": []}
+    known["activity"] = "waiting for its first job"
     return nothing | zero | known
 
 
@@ -197,12 +187,3 @@ def _fireworks_failures(manifest: CampaignManifest) -> dict[str, str]:
 
 def _rank(state: str) -> int:
     return _ORDER.index(state) if state in _ORDER else len(_ORDER)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

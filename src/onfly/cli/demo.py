@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 from ase.build import bulk
 from rich.console import Console
 
-from onfly.cli.errors import fail
+from onfly.cli.errors import UNPROVEN
 from onfly.cli.run import resume, run
 
 __all__ = ["register"]
@@ -43,13 +44,10 @@ def demo(
         crystal = bulk("NaCl", "rocksalt", 5.64, cubic=True)
         ase.io.write(folder / "POSCAR", crystal, format="vasp", sort=True, direct=True)
         config.write_text((files("onfly.cli") / "demo.yaml").read_text())
-    if (folder / "artifacts" / "runs" / "demo" / "config.json").exists():
-        resume("demo", quiet=quiet)
+    if (folder / "artifacts" / "runs" / "demo" / "start.json").exists():
+        code = _code(lambda: resume("demo", quiet=quiet))
     else:
-        try:
-            run(config, run_id="demo", quiet=quiet)
-        except ImportError as error:
-            raise fail(str(error)) from None
+        code = _code(lambda: run(config, run_id="demo", quiet=quiet))
     Console().print(
         "\nIn this directory `onfly status`, `onfly models list` and load_calculator find the "
         "demo\n(elsewhere after `export ONFLY_CONFIG_FILE="
@@ -57,3 +55,15 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
+    raise typer.Exit(code)
+
+
+def _code(command: Callable[[], None]) -> int:
+    """Return the exit code of a command; one that failed ends the demo."""
+    try:
+        command()
+    except typer.Exit as end:
+        if end.exit_code not in (0, UNPROVEN):
+            raise
+        return end.exit_code
+    return 0

@@ -6,32 +6,34 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.jobs.progress import read_progress
-from onfly.schemas import RunDoc
+from onfly.cli.records import activity, md_steps
+from onfly.rounds.progress import read_progress
+from onfly.schemas import RunState
 
-__all__ = ["RunView", "print_progress"]
+__all__ = ["RunView", "duration", "print_progress"]
 
-_WORDS = {
-    "initial": "labelling the initial structure",
-    "label": "labelling",
-    "calibrate": "calibrating",
-    "update": "updating the ensemble",
-    "segment": "molecular dynamics",
-    "publish": "publishing",
-    "done": "done",
-    "stopped": "stopped",
-}
+
+def duration(seconds: float | None) -> str:
+    """Return a time span in words of one unit; nothing for None."""
+    if seconds is None:
+        return ""
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class RunView:
-    """Renderable that shows MD step, temperature, uncertainty, labels, audits and time left.
+    """Renderable that shows phase, MD, uncertainty, labels and what is waited for.
 
     Parameters
     ----------
@@ -42,7 +44,6 @@ class RunView:
     def __init__(self, workspace: RunWorkspace) -> None:
         self.workspace = workspace
         self.start = time.monotonic()
-        self._first_step: int | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=40),
@@ -50,72 +51,78 @@ class RunView:
         )
         self._task = self._bar.add_task("", total=1)
 
-    def _run(self) -> RunDoc | None:
+    def _run(self) -> RunState | None:
         try:
-            return self.workspace.read_run()
+            return self.workspace.read_state()
         except (FileNotFoundError, ValueError):
             return None
 
-    def _rest(self, step: int, total: int) -> str:
-        """Estimate the time left from the pace so far: an upper bound, since labels get rarer."""
-        if self._first_step is None:
-            self._first_step = step
-        done = step - self._first_step
-        elapsed = time.monotonic() - self.start
-        if done < 5:
-            return "unknown yet"
-        seconds = elapsed / done * (total - step)
-        return f"at most {seconds / 60:.0f} min" if seconds > 90 else f"at most {seconds:.0f} s"
+    def _now(self) -> dict[str, Any]:
+        return read_progress(Path(self.workspace.folder))
 
     def __rich__(self) -> RenderableType:
         """Return what is shown now."""
         run = self._run()
         if run is None:
             return "starting …"
-        now = read_progress(Path(self.workspace.folder))
-        step = max(int(now.get("md_step") or 0), run.md_step)
-        total = run.n_steps_total
-        phase = str(now.get("phase") or run.phase)
+        now = self._now()
         self._bar.update(
-            self._task, total=total, completed=step, description=_WORDS.get(phase, phase)
+            self._task,
+            total=run.n_steps_total,
+            completed=md_steps(run, now),
+            description=activity(run, now),
         )
         table = Table.grid(padding=(0, 2))
-        rows = [("run", run.run_id), ("foundation model", run.foundation_model)]
-        if (temperature := now.get("temperature")) is not None:
-            rows.append(("temperature", f"{temperature:.0f} K"))
-        if (std := now.get("energy_std")) is not None:
-            rows.append(
-                (
-                    "uncertainty",
-                    f"std {1000 * std:.1f} meV, threshold {1000 * run.threshold_ev:.1f} meV, "
-                    f"P(error > threshold) = {now.get('probability') or 0.0:.3f}",
-                )
-            )
-        labels = f"{run.n_labels} ({run.n_interventions} asked for by the criterion)"
-        rows.append(("labels", labels))
-        rows.append(("audits", f"{run.n_audits_within} of {run.n_audits} within the threshold"))
-        if run.n_failures:
-            rows.append(("failures", f"{run.n_failures}: {run.failures[-1]}"))
-        rows.append(("time left", self._rest(step, total)))
-        for name, value in rows:
+        for name, value in self._rows(run, now):
             table.add_row(f"[dim]{name}[/dim]", value)
         return Group(self._bar, table)
+
+    def _rows(self, run: RunState, now: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        p = run.posterior
+        yield "run", f"{run.run_id}, round {p.round}"
+        yield "foundation model", p.spec.foundation.source
+        if len(run.trajectories) > 1:
+            yield "trajectories", ", ".join(_where(t) for t in run.trajectories)
+        if now.get("phase") == "explore" and (temperature := now.get("temperature")) is not None:
+            yield "temperature", f"{temperature:.0f} K"
+        if now.get("phase") == "explore" and (std := now.get("energy_std")) is not None:
+            limit = "" if p.threshold_ev is None else f", tolerance {1000 * p.threshold_ev:.1f} meV"
+            yield (
+                "uncertainty",
+                f"std {1000 * std:.1f} meV{limit}, "
+                f"P(error > tolerance) = {now.get('probability') or 0.0:.3f}",
+            )
+        yield (
+            "labels",
+            f"{p.n_labels} in {p.n_waits} waits ({p.n_calls} asked for by the criterion)",
+        )
+        yield "audits", f"{p.n_audits_within} of {p.n_audits} within the tolerance"
+        if run.phase == "label" and run.due:
+            since = (datetime.now(UTC) - p.updated_at).total_seconds()
+            names = ", ".join(request.key for request in run.due[:3])
+            names += " …" if len(run.due) > 3 else ""
+            yield "waits for", f"{names}, for {duration(max(since, 0.0))}"
+        if run.n_failures:
+            yield "failures", f"{run.n_failures}: {run.failures[-1]}"
 
     def line(self) -> str:
         """Return what is happening now, in one line, for output that is no terminal."""
         run = self._run()
         if run is None:
             return "starting"
-        now = read_progress(Path(self.workspace.folder))
-        phase = str(now.get("phase") or run.phase)
-        step = max(int(now.get("md_step") or 0), run.md_step)
-        std = now.get("energy_std")
+        now, p = self._now(), run.posterior
+        std = now.get("energy_std") if now.get("phase") == "explore" else None
         uncertainty = "" if std is None else f", std {1000 * std:.1f} meV"
         return (
-            f"{time.monotonic() - self.start:6.0f} s  step {step}/{run.n_steps_total}, "
-            f"{_WORDS.get(phase, phase)}{uncertainty}; {run.n_labels} labels, "
-            f"{run.n_audits_within} of {run.n_audits} audits within the threshold"
+            f"{time.monotonic() - self.start:6.0f} s  step {md_steps(run, now)}/"
+            f"{run.n_steps_total}, {activity(run, now)}{uncertainty}; {p.n_labels} labels in "
+            f"{p.n_waits} waits, {p.n_audits_within} of {p.n_audits} audits within the tolerance"
         )
+
+
+def _where(trajectory: Any) -> str:
+    doing = "waits" if trajectory.called else "done" if trajectory.done else "moves"
+    return f"{trajectory.index}: step {trajectory.md_step} {doing}"
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from onfly.cli.convert import convert_command
 from onfly.cli.errors import fail
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Find, compare and export fine-tuned models.", no_args_is_help=True)
+app.command("convert")(convert_command)
 
 SUMMARY = (
     "model_id",
@@ -81,7 +83,7 @@ def list_models(
     temperature: Annotated[float | None, typer.Option(help="K, within the model's range.")] = None,
     min_coverage: Annotated[float | None, typer.Option(help="Between 0 and 1.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Name of a campaign.")] = None,
-    state: Annotated[str | None, typer.Option(help="ready, unproven or stopped.")] = None,
+    state: Annotated[str | None, typer.Option(help="ready, 'needs more audits', … .")] = None,
     limit: Annotated[int, typer.Option(help="0 shows all.")] = 100,
     refresh: Annotated[
         bool, typer.Option(help="Take in what jobs published since the last time.")
@@ -89,6 +91,8 @@ def list_models(
     as_json: JsonOption = False,
 ) -> None:
     """List models, the newest first."""
+    from onfly.library.summary import SUMMARY_FIELDS, record_summary
+
     try:
         records = _library(refresh).records(
             formula=formula,
@@ -102,11 +106,11 @@ def list_models(
             campaign=campaign,
             state=state,
             limit=limit,
-            properties=SUMMARY,
+            properties=SUMMARY_FIELDS,
         )
     except ValueError as error:
         raise fail(error) from None
-    summaries = [_plain({name: record.get(name) for name in SUMMARY}) for record in records]
+    summaries = [record_summary(record) for record in records]
     if as_json:
         typer.echo(json.dumps(summaries, indent=1))
         return
@@ -138,10 +142,12 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is needed to judge a model."""
+    from onfly.library.summary import model_summary
+
     doc = _get(_library(True), model_id)
     content = doc.model_dump(mode="json", exclude={"weights"})
     if as_json:
-        typer.echo(json.dumps(content, indent=1))
+        typer.echo(json.dumps(content | model_summary(doc), indent=1))
         return
     table = Table("", doc.model_id, show_header=True)
     for name in (*SUMMARY[1:], *DETAILS):
@@ -298,13 +304,6 @@ def _get(library: Any, model_id: str) -> Any:
         return library.get(model_id)
     except LookupError as error:
         raise fail(error.args[0]) from None
-
-
-def _plain(summary: dict[str, Any]) -> dict[str, Any]:
-    created = summary["created_at"]
-    return summary | {
-        "created_at": created if isinstance(created, str) else f"{created.isoformat()}Z"
-    }
 
 
 def _text(value: Any) -> str:

@@ -25,7 +25,7 @@ OutOption = Annotated[
 
 def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tuple[Path, bool]:
     """Write the page; return it and whether anything still runs."""
-    # plotly and the rest take a second to import: not for `onfly --help`
+    # matplotlib and the rest take a second to import: not for `onfly --help`
     from onfly.report import build_campaign_report, build_report, find_runs, judge
     from onfly.report.data import load_documents
     from onfly.settings import get_settings

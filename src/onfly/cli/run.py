@@ -10,21 +10,26 @@ from typing import Annotated, Any
 
 import typer
 from jobflow import Flow, run_locally
-from pymatgen.core import Molecule, Structure
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
-from onfly.artifacts.atomic import atomic_write
+from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.cli.errors import fail
+from onfly.cli.errors import EXIT_CODES, INTERNAL, INTERRUPTED, STOPPED, fail
 from onfly.cli.live import RunView, print_progress
-from onfly.cli.yaml_file import ConfigError, load_config
-from onfly.flows.config import RunConfig, read_structure
-from onfly.library import ModelLibrary
-from onfly.report import build_report, judge
-from onfly.schemas import FineTunedModelDoc, RunDoc
+from onfly.cli.start_file import Start, read_start, write_start
+from onfly.cli.summary import finish
+from onfly.flows.check import check_run
+from onfly.flows.finetune import OnTheFlyMaker
+from onfly.rounds.new import new_run
+from onfly.rounds.reopen import ENDED, Change, ReopenError, changes, reopen
+from onfly.schemas import RunState, structure_hash
 from onfly.settings import get_settings
+from onfly.spec.files import RunFile
+from onfly.spec.yaml import ConfigError, load
 from onfly.stores import job_store
+from onfly.structures import read_structure
 
 __all__ = ["register", "start"]
 
@@ -33,78 +38,135 @@ console = Console()
 
 def register(app: typer.Typer) -> None:
     """Mount the commands."""
-    app.command("run")(run)
-    app.command("resume")(resume)
+    app.command("run", epilog=EXIT_CODES)(run)
+    app.command("resume", epilog=EXIT_CODES)(resume)
 
 
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; see docs/configuration.md.")],
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: a new one.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No live view.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
 ) -> None:
     """Fine-tune a model for one compound, here and now."""
     try:
-        settings = load_config(config, RunConfig)
-        path = (config.parent / settings.structure).resolve()
-        structure = read_structure(path, settings.periodic)
-    except (ConfigError, ValueError) as error:
-        raise fail(str(error)) from None
-    name = run_id or settings.run_id
-    try:
-        maker = settings.maker()
-        document = maker.new_run(structure, name)
+        file = load(config, RunFile)
+        structure = read_structure(file.structure, file.periodic)
+        if problems := check_run(file.spec, [structure]):
+            raise fail("\n".join(f"{config}: {problem}" for problem in problems))
+        state = new_run(file.spec, structure, run_id=run_id or file.run_id)
+        workspace = RunWorkspace(get_settings().ARTIFACT_DIR, state.run_id)
+    except ConfigError as error:
+        raise fail(error) from None
     except ValueError as error:
         raise fail(f"{config}: {error}") from None
-    workspace = RunWorkspace(get_settings().ARTIFACT_DIR, document.run_id)
     if workspace.exists():
         raise fail(
-            f"run {document.run_id} exists: go on with `onfly resume {document.run_id}`, or choose "
+            f"run {state.run_id} exists: go on with `onfly resume {state.run_id}`, or choose "
             "another run_id"
         )
-    resolved = settings.model_copy(update={"structure": path, "run_id": document.run_id})
-    atomic_write(workspace.folder / "config.json", resolved.model_dump_json(indent=1).encode())
-    flow = maker.make(structure, run_id=document.run_id)
-    start(flow, workspace, quiet=quiet)
+    if dry_run:
+        console.print(f"{config} is good; nothing was done", highlight=False, soft_wrap=True)
+        return
+    beginning = Start((structure,), file.mode)
+    write_start(workspace, beginning)
+    workspace.write_state(state)
+    raise typer.Exit(start(flow_of(state, beginning), workspace, quiet=quiet))
 
 
 def resume(
     run_id: Annotated[str, typer.Argument(help="The run to go on with.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with other settings; what differs is shown.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No live view.")] = False,
 ) -> None:
     """Go on with a run that was interrupted; no label, update or MD is done twice."""
-    workspace = RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
-    path = workspace.folder / "config.json"
-    if not path.is_file():
-        raise fail(f"no run {run_id} with a configuration in {workspace.folder.parent}")
-    config = RunConfig.model_validate_json(path.read_text())
     try:
-        structure: Structure | Molecule = read_structure(config.structure, config.periodic)
-    except ValueError as error:
-        raise fail(str(error)) from None
-    state = workspace.read_run() if workspace.exists() else None
-    if state is not None and state.phase in ("done", "stopped"):
-        _finish(workspace, None)
-        return
-    maker = config.maker()
-    if config.mode == "chained" and state is not None and state.phase != "initial":
-        flow = maker.resume(state, structure)
-    else:
-        flow = maker.make(structure, run_id=run_id)
-    start(flow, workspace, quiet=quiet)
+        workspace = RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
+        beginning = read_start(workspace)
+        with workspace.lock():
+            state = workspace.read_state()
+            if config is not None:
+                state, beginning = _changed(workspace, state, beginning, config)
+            elif state.phase in ENDED and state.phase != "publish":
+                try:
+                    state = reopen(state, state.posterior.spec, _ledger(workspace, state))
+                except ReopenError as error:
+                    console.print(f"nothing to go on with: {error}", highlight=False)
+                    raise typer.Exit(finish(workspace, None, console)) from None
+                workspace.write_state(state)
+    except (ConfigError, ArtifactError, FileNotFoundError, ValueError) as error:
+        raise fail(error) from None
+    raise typer.Exit(start(flow_of(state, beginning), workspace, quiet=quiet))
 
 
-def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> None:
-    """Run a flow here, show its progress, then library, report and summary."""
+def flow_of(state: RunState, beginning: Start) -> Flow:
+    """Return the flow that begins a run or takes it up."""
+    maker = OnTheFlyMaker(spec=state.posterior.spec, mode=beginning.mode)
+    return maker.resume(state, list(beginning.structures))
+
+
+def _ledger(workspace: RunWorkspace, state: RunState) -> Any:
+    return workspace.read_ledger(state.posterior.n_records)
+
+
+def _changed(
+    workspace: RunWorkspace, state: RunState, beginning: Start, config: Path
+) -> tuple[RunState, Start]:
+    """Take up other settings, or end the command with what is wrong with them."""
+    file = load(config, RunFile)
+    if file.structure.is_file():
+        other = read_structure(file.structure, file.periodic)
+        if structure_hash(other) != structure_hash(beginning.structures[0]):
+            raise fail(
+                f"{config}: structure: the run began from another one; start a new run, with "
+                f"`seed_from: [{state.run_id}]` if the atoms are the same"
+            )
+    ledger = _ledger(workspace, state)
+    found = changes(state, file.spec, ledger)
+    for change in found:
+        console.print(_line(change), highlight=False, soft_wrap=True)
+    if not found:
+        console.print("no setting differs", highlight=False)
+    refused = [change for change in found if change.refused]
+    if refused:
+        raise fail(f"{len(refused)} of these settings cannot change; nothing was done")
+    if problems := check_run(file.spec, list(beginning.structures)):
+        raise fail("\n".join(f"{config}: {problem}" for problem in problems))
+    state = reopen(state, file.spec, ledger)
+    if any(change.path.startswith("labels.") for change in found):
+        workspace.clear_answers(state.requests)
+    beginning = Start(beginning.structures, file.mode)
+    write_start(workspace, beginning)
+    workspace.write_state(state)
+    return state, beginning
+
+
+def _line(change: Change) -> str:
+    text = f"  {escape(change.path)}: {escape(str(change.old))} -> {escape(str(change.new))}"
+    return text + (f"  [red]refused[/red]: {escape(change.refused)}" if change.refused else "")
+
+
+def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> int:
+    """Run a flow here, show its progress, then library, report and summary.
+
+    Returns
+    -------
+    int
+        Exit code of the verdict.
+
+    Raises
+    ------
+    typer.Exit
+        If the run was interrupted, or did not come to its end.
+    """
     store = job_store()
     folder = workspace.folder / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
-    _log_to(workspace.folder / "run.log")
-    options: dict[str, Any] = {
-        "store": store,
-        "create_folders": True,
-        "root_dir": folder,
-        "log": False,
-    }
+    log = workspace.folder / "run.log"
+    handler = _log_to(log)
+    written = log.stat().st_size
     try:
         view = RunView(workspace)
         shown: AbstractContextManager[object] = nullcontext()
@@ -115,31 +177,48 @@ def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> None:
         with shown:
             # A label that fails in a chain is a failed job, and the run goes on without it: what
             # counts is whether the run came to its end.
-            run_locally(flow, ensure_success=False, **options)
-        if not workspace.exists() or workspace.read_run().phase not in ("done", "stopped"):
-            raise RuntimeError(_first_error(workspace.folder / "run.log"))
+            run_locally(
+                flow,
+                store=store,
+                create_folders=True,
+                root_dir=folder,
+                log=False,
+                ensure_success=False,
+            )
     except KeyboardInterrupt:
-        raise fail(
-            f"interrupted; nothing is lost: go on with `onfly resume {workspace.run_id}`"
-        ) from None
+        message = f"interrupted; nothing is lost: go on with `onfly resume {workspace.run_id}`"
+        raise fail(message, INTERRUPTED) from None
     except Exception as error:
         logging.getLogger(__name__).exception("the run failed")
-        raise fail(
-            f"{type(error).__name__}: {error}\nThe full story is in {workspace.folder}/run.log. "
-            f"When the cause is mended, go on with `onfly resume {workspace.run_id}`."
-        ) from None
-    _finish(workspace, store)
+        raise _failed(workspace, f"{type(error).__name__}: {error}") from None
+    else:
+        if workspace.read_state().phase not in ("done", "stopped"):
+            raise _failed(workspace, _last_error(log, written))
+        return finish(workspace, store, console)
+    finally:
+        for name in ("onfly", "jobflow"):
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()
 
 
-def _first_error(log: Path) -> str:
-    """Return the last exception that the log of a run shows."""
-    lines = [
-        line for line in log.read_text().splitlines() if re.match(r"[\w.]+(Error|Exception)", line)
-    ]
+def _failed(workspace: RunWorkspace, error: str) -> typer.Exit:
+    # a labeller that fails is no fault of the command: the run stopped
+    code = STOPPED if "LabelError" in error else INTERNAL
+    return fail(
+        f"{error}\nThe full story is in {workspace.folder}/run.log. When the cause is mended, go "
+        f"on with `onfly resume {workspace.run_id}`, and with `--config FILE` if it was a setting.",
+        code,
+    )
+
+
+def _last_error(log: Path, start: int) -> str:
+    """Return the last exception that the log of a run shows behind a position."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    lines = [line for line in text.splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
     return lines[-1] if lines else "the run did not come to its end"
 
 
-def _log_to(path: Path) -> None:
+def _log_to(path: Path) -> logging.Handler:
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in ("onfly", "jobflow"):
@@ -147,54 +226,4 @@ def _log_to(path: Path) -> None:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         logger.propagate = False
-
-
-def _finish(workspace: RunWorkspace, store: object) -> None:
-    """Put the model into the library, write the report, and say what came out."""
-    library = ModelLibrary.from_settings()
-    if store is not None:
-        library.refresh(store)  # type: ignore[arg-type]
-    library.add_run(workspace)
-    report = build_report(workspace.folder)
-    state = workspace.read_run()
-    model_path = workspace.folder / "model.json"
-    model = (
-        FineTunedModelDoc.model_validate_json(model_path.read_text())
-        if model_path.is_file()
-        else None
-    )
-    _summary(state, model, report)
-
-
-def _summary(run: RunDoc, model: FineTunedModelDoc | None, report: Path) -> None:
-    verdict = judge(run, model)
-    console.rule(f"{run.run_id}: {verdict.headline}")
-    for reason in verdict.reasons:
-        console.print(f"  {reason}", highlight=False)
-    if verdict.advice:
-        console.print(f"  {verdict.advice}", highlight=False)
-    console.print(
-        f"\n  {run.md_step} MD steps, {run.n_labels} labels: 1 initial, {run.n_interventions} "
-        f"asked for by the criterion, {run.n_audits} audits",
-        highlight=False,
-    )
-    if model is not None and model.coverage is not None and model.coverage_interval is not None:
-        low, high = model.coverage_interval
-        console.print(
-            f"  audited coverage: {run.n_audits_within} of {run.n_audits} within "
-            f"{1000 * run.threshold_ev:.3g} meV = {model.coverage:.1%} "
-            f"(95 % interval {low:.0%} to {high:.0%})",
-            highlight=False,
-        )
-        audits = model.audits
-        if audits.rmse is not None and audits.foundation_rmse is not None:
-            console.print(
-                f"  energy RMSE at audits {1000 * audits.rmse:.2f} meV; the foundation model's on "
-                f"the same structures {1000 * audits.foundation_rmse:.1f} meV",
-                highlight=False,
-            )
-    cpu = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in run.cpu_seconds.items())
-    console.print(f"  CPU: {cpu}", highlight=False)
-    if run.model_id:
-        console.print(f"  model:  {run.model_id}", highlight=False, soft_wrap=True)
-    console.print(f"  report: {report}", highlight=False, soft_wrap=True)
+    return handler

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import list_runs
 from onfly.cli.campaign_status import show_campaign
 from onfly.cli.errors import fail
+from onfly.cli.live import duration
 from onfly.cli.records import run_record
 from onfly.settings import get_settings
 
@@ -38,9 +41,16 @@ def status(
         workspaces = [w for w in workspaces if w.run_id == run_id]
         if not workspaces:
             raise fail(f"no run {run_id} in {root}")
-    records = [run_record(w) for w in workspaces]
+    records, damaged = [], []
+    for workspace in workspaces:
+        try:
+            records.append(run_record(workspace))
+        except (ArtifactError, ValueError) as error:
+            damaged.append(str(error))  # one damaged run hides no other
     if campaign is not None:
         records = [r for r in records if r["campaign"] == campaign]
+    for message in damaged:
+        Console(stderr=True).print(message, highlight=False, markup=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(records, indent=1))
         return
@@ -48,17 +58,28 @@ def status(
     if not records:
         console.print(f"no runs in {root}; start one with `onfly run CONFIG.yaml`")
         return
-    table = Table("run", "formula", "state", "MD steps", "labels", "audits within", "coverage", "")
+    table = Table("run", "formula", "state", "now", "MD steps", "labels", "waits", "audits", "")
     for r in records:
-        coverage = "" if r["coverage"] is None else f"{r['coverage']:.0%}"
         table.add_row(
             r["run_id"],
             r["formula_pretty"],
             r["state"],
+            doing(r),
             f"{r['md_step']}/{r['n_steps_total']}",
             str(r["n_labels"]),
+            str(r["n_waits"]),
             f"{r['n_audits_within']}/{r['n_audits']}",
-            coverage,
             r["last_failure"] or "",
         )
     console.print(table)
+
+
+def doing(record: dict[str, Any]) -> str:
+    """Return what a run does, and for labels how long it has waited."""
+    if record["state"] != "running":
+        return ""
+    text = record["activity"]
+    if record["waits_since"] is not None:
+        since = datetime.now(UTC) - datetime.fromisoformat(record["waits_since"])
+        text += f", for {duration(max(since.total_seconds(), 0.0))}"
+    return text

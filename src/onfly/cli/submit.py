@@ -8,27 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import ase.io
 import typer
 from jobflow import Flow, JobStore
 from pymatgen.core import Molecule, Structure
 from rich.console import Console
 
-from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.cli.errors import fail
+from onfly.cli.errors import EXIT_CODES, INTERNAL, fail
 from onfly.cli.run import start
-from onfly.cli.yaml_file import ConfigError, load_config
+from onfly.cli.start_file import Start, write_start
 from onfly.flows import launchpad as fireworks
 from onfly.flows import remote
 from onfly.flows.campaign import CampaignMaker
-from onfly.flows.campaign_config import CampaignConfig
-from onfly.flows.config import RunConfig, RunSettings
+from onfly.flows.check import check_run
+from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.manifest import CampaignManifest, Target
 from onfly.flows.routing import route_jobs
-from onfly.jobs.context import to_atoms
-from onfly.library import ModelLibrary
+from onfly.flows.structures import read_structures
+from onfly.rounds.reopen import ReopenError, reopen
+from onfly.schemas import RunState
 from onfly.settings import OnflySettings, get_settings
+from onfly.spec.campaign import CampaignFile
+from onfly.spec.yaml import ConfigError, load
 from onfly.stores import EmbeddedStore, job_store
 
 __all__ = ["register"]
@@ -38,14 +39,14 @@ console = Console()
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("submit")(submit)
+    app.command("submit", epilog=EXIT_CODES)(submit)
 
 
 @dataclass(frozen=True)
 class _Campaign:
     """A campaign and the machine it is submitted from."""
 
-    config: CampaignConfig
+    config: CampaignFile
     maker: CampaignMaker
     runs: dict[str, Structure | Molecule]
     settings: OnflySettings
@@ -53,34 +54,53 @@ class _Campaign:
     def workspace(self, run_id: str) -> RunWorkspace:
         return RunWorkspace(self.settings.ARTIFACT_DIR, run_id)
 
-    def has_ended(self, run_id: str) -> bool:
+    def state(self, run_id: str) -> RunState | None:
         workspace = self.workspace(run_id)
-        return workspace.exists() and workspace.read_run().phase in ("done", "stopped")
+        return workspace.read_state() if workspace.exists() else None
+
+    def has_ended(self, run_id: str) -> bool:
+        state = self.state(run_id)
+        return state is not None and state.phase in ("done", "stopped")
 
     def flow(self, run_id: str) -> Flow:
         """Return the flow of a run: a new one, or that which takes up an interrupted run."""
-        structure, workspace = self.runs[run_id], self.workspace(run_id)
+        structure, state = self.runs[run_id], self.state(run_id)
         maker = self.maker.maker_for(structure)
-        if workspace.exists() and maker.mode == "chained":
-            state = workspace.read_run()
-            if state.phase != "initial":
-                return maker.resume(state, structure)
-        return maker.make(structure, run_id=run_id)
+        if state is None:
+            return maker.make(structure, run_id=run_id)
+        return maker.resume(self._mended(run_id, state, maker), structure)
 
-    def write_config(self, run_id: str) -> None:
+    def _mended(self, run_id: str, state: RunState, maker: OnTheFlyMaker) -> RunState:
+        """Return the state of a run with the settings that the file has now."""
+        spec = maker.resolved_spec
+        if spec == state.posterior.spec:
+            return state
+        workspace = self.workspace(run_id)
+        try:
+            mended = reopen(state, spec, workspace.read_ledger(state.posterior.n_records))
+        except ReopenError as error:
+            raise ValueError(f"run {run_id}: {error}") from None
+        if spec.labels != state.posterior.spec.labels:
+            workspace.clear_answers(state.requests)
+        with workspace.lock():
+            workspace.write_state(mended)
+        return mended
+
+    def write_start(self, run_id: str) -> None:
         """Write what `onfly resume` needs into the folder of the run."""
-        structure, folder = self.runs[run_id], self.workspace(run_id).folder
-        settings: RunSettings = self.config
-        for key in self.maker.override_keys(structure):
-            settings = self.config.settings_for(key)
-        path = ensure_folder(folder) / "initial.extxyz"
-        ase.io.write(path, to_atoms(structure), format="extxyz")
-        run = RunConfig(
-            structure=path,
-            run_id=run_id,
-            **settings.model_dump(include=set(RunSettings.model_fields)),
-        )
-        atomic_write(folder / "config.json", run.model_dump_json(indent=1).encode())
+        structure = self.runs[run_id]
+        mode = self.maker.maker_for(structure).mode
+        write_start(self.workspace(run_id), Start((structure,), mode))
+
+    def problems(self, here: bool) -> list[str]:
+        """Return what is wrong with the runs, each sentence once with the runs it is true of."""
+        found: dict[str, list[str]] = {}
+        for run_id, structure in self.runs.items():
+            spec = self.maker.maker_for(structure).resolved_spec
+            for problem in check_run(spec, [structure], here=here):
+                found.setdefault(problem, []).append(run_id)
+        return [f"{', '.join(runs[:5])}{' …' if len(runs) > 5 else ''}: {problem}"
+                for problem, runs in found.items()]  # fmt: skip
 
 
 def submit(
@@ -100,10 +120,16 @@ def submit(
         raise fail(f"--to {to}: use fireworks, remote or local")
     begin = time.monotonic()
     try:
-        settings = load_config(config, CampaignConfig)
-        structures = settings.structures.read(config.parent.resolve())
-        maker = settings.maker()
+        settings = load(config, CampaignFile)
+        structures = read_structures(settings.structures, config.parent.resolve())
+        maker = CampaignMaker(
+            campaign=settings.campaign,
+            maker=OnTheFlyMaker(spec=settings.spec, mode=settings.mode),
+            overrides=dict(settings.overrides),
+        )
         campaign = _Campaign(settings, maker, maker.runs(structures), get_settings())
+        if problems := campaign.problems(here=to == "local"):
+            raise fail("\n".join(f"{config}: {problem}" for problem in problems))
         place = _place(to, campaign, launchpad, project)
         missing = _missing(campaign, place)
     except ConfigError as error:
@@ -116,7 +142,7 @@ def submit(
         return
     _manifest(campaign, to, launchpad, place.project).write(campaign.settings.ARTIFACT_DIR)
     for run_id in missing:
-        campaign.write_config(run_id)
+        campaign.write_start(run_id)
     try:
         count = sum(1 for _ in place.submit(missing, quiet))
     except ValueError as error:
@@ -153,6 +179,8 @@ def _missing(campaign: _Campaign, place: _Place) -> list[str]:
 
 
 def _published(campaign: _Campaign) -> set[str]:
+    from onfly.library import ModelLibrary
+
     library = ModelLibrary.from_settings(campaign.settings)
     records = library.records(properties=["run_id"], campaign=campaign.config.campaign)
     return {record["run_id"] for record in records}
@@ -188,7 +216,11 @@ class _Place:
         """Submit runs and yield those that are in; here, those that have ended well."""
         for run_id in run_ids:
             try:
-                start(self.campaign.flow(run_id), self.campaign.workspace(run_id), quiet=quiet)
+                code = start(
+                    self.campaign.flow(run_id), self.campaign.workspace(run_id), quiet=quiet
+                )
+                if code == INTERNAL:
+                    continue
             except typer.Exit:  # its message is out; one compound must not end the campaign
                 continue
             yield run_id

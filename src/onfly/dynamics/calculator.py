@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -67,7 +67,7 @@ class DriverCalculator(Calculator):
         Of the configuration that was evaluated last; None if that was a label's or none was.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress", "free_energy"]
+    implemented_properties = ["energy", "forces", "stress", "free_energy"]  # noqa: RUF012
 
     def __init__(
         self,

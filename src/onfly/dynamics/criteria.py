@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from onfly.bayes.calibration import Calibration
+from onfly.bayes.force_calibration import ForceCalibration
 from onfly.dynamics.predictor import StepPrediction
 
-__all__ = ["AnyOf", "Assessment", "Criterion", "EnergyCriterion"]
+__all__ = [
+    "AnyOf",
+    "Assessment",
+    "Calibrations",
+    "Criterion",
+    "EnergyCriterion",
+    "ForceCriterion",
+]
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """What past errors say about the standard deviations of energies and forces."""
+
+    energy: Calibration = field(default_factory=Calibration)
+    forces: ForceCalibration = field(default_factory=ForceCalibration)
 
 
 @dataclass(frozen=True)
@@ -53,9 +71,12 @@ class Criterion(Protocol):
         Whether the prediction must hold the std of the forces.
     """
 
-    needs_forces_std: bool
+    @property
+    def needs_forces_std(self) -> bool:
+        """Whether the prediction must hold the std of the forces."""
+        ...
 
-    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+    def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the assessment of a prediction.
 
         Parameters
@@ -63,7 +84,7 @@ class Criterion(Protocol):
         prediction
             Of the configuration that the step leads to.
         calibration
-            Of the ensemble's std.
+            Of the ensemble's standard deviations.
         """
         ...
 
@@ -102,11 +123,71 @@ class EnergyCriterion:
         if not 0 < self.max_probability < 1:
             raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
 
-    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+    def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the calibrated probability that the energy error exceeds the threshold."""
-        probability = calibration.exceedance(prediction.energy_std, self.threshold)
+        probability = calibration.energy.exceedance(prediction.energy_std, self.threshold)
         exceeded = not probability <= self.max_probability  # written so that NaN exceeds
         return Assessment(exceeded and not self.watch_only, probability, exceeded, self.quantity)
+
+
+@dataclass(frozen=True)
+class ForceCriterion:
+    """Ask for a label when P(|force error of an atom| > threshold) exceeds a probability.
+
+    In a large cell the error of one atom drowns in the energy: this one sees it (named by the
+    paper as the next step). The error is the length of the difference vector.
+
+    Parameters
+    ----------
+    threshold
+        eV/Å.
+    numbers
+        Atomic numbers of all atoms, shape (N,).
+    atoms
+        Indices of the atoms that count.
+    max_probability, watch_only, quantity
+        As of `EnergyCriterion`.
+
+    Raises
+    ------
+    ValueError
+        If the threshold or the probability is impossible, or no atom counts.
+    """
+
+    threshold: float
+    numbers: tuple[int, ...]
+    atoms: tuple[int, ...]
+    max_probability: float = 0.05
+    watch_only: bool = False
+    quantity: str = "force"
+
+    needs_forces_std = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and self.threshold > 0):
+            raise ValueError(f"threshold {self.threshold} eV/Å is not positive and finite")
+        if not 0 < self.max_probability < 1:
+            raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
+        if not self.atoms:
+            raise ValueError(f"the tolerance {self.quantity} selects no atom of the structure")
+
+    def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
+        """Return the largest calibrated probability over the atoms that count."""
+        if prediction.forces_std is None:
+            raise ValueError("a force criterion needs predictions with the std of the forces")
+        chosen = list(self.atoms)
+        kinds = np.asarray(self.numbers)[chosen]
+        found = calibration.forces.exceedance(prediction.forces_std[chosen], self.threshold, kinds)
+        worst = int(np.argmax(np.nan_to_num(found, nan=1.0)))
+        probability = float(found[worst])
+        exceeded = not probability <= self.max_probability
+        return Assessment(
+            exceeded and not self.watch_only,
+            probability,
+            exceeded,
+            self.quantity,
+            where=(chosen[worst],),
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +205,7 @@ class AnyOf:
         """Whether any of them needs the std of the forces."""
         return any(criterion.needs_forces_std for criterion in self.criteria)
 
-    def assess(self, prediction: StepPrediction, calibration: Calibration) -> Assessment:
+    def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the assessment of the criterion that is exceeded most."""
         found = [criterion.assess(prediction, calibration) for criterion in self.criteria]
         return max(found, key=lambda a: (a.fires, a.exceeded, a.probability))

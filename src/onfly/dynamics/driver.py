@@ -10,9 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from onfly.bayes.calibration import Calibration
 from onfly.dynamics.calculator import DriverCalculator, SuppliedLabel
-from onfly.dynamics.criteria import Assessment, Criterion
+from onfly.dynamics.criteria import Assessment, Calibrations, Criterion
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.integrators import build_dynamics, capture, restore
 from onfly.dynamics.predictor import Predictor, StepPrediction
@@ -20,7 +19,16 @@ from onfly.dynamics.stages import MDStage, default_time_step, locate, total_step
 from onfly.dynamics.state import MDState
 from onfly.seeds import numpy_stream
 
-__all__ = ["Driver", "Event", "Exploded", "Finished", "LabelRequest", "MDDriver", "Moved"]
+__all__ = [
+    "Driver",
+    "Event",
+    "Exploded",
+    "Finished",
+    "LabelRequest",
+    "MDDriver",
+    "Moved",
+    "StagedDriver",
+]
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,58 @@ class Driver(Protocol):
         ...
 
 
-class MDDriver:
+class StagedDriver:
+    """Where a driver is in its stages, and the clock.
+
+    Parameters
+    ----------
+    stages
+        One after the other.
+    time_step
+        fs for stages that name none; None takes the default for the elements.
+    origin, origin_time_fs
+        Step and time at which the stages begin.
+
+    Examples
+    --------
+    >>> driver = StagedDriver([MDStage(10), MDStage(5)], origin=100)
+    >>> driver.end, driver.locate(112)
+    (115, (1, 2))
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[MDStage],
+        *,
+        time_step: float | None = None,
+        origin: int = 0,
+        origin_time_fs: float = 0.0,
+    ) -> None:
+        self.stages = list(stages)
+        self.time_step = time_step
+        self.origin = origin
+        self.origin_time_fs = origin_time_fs
+        self.end = origin + total_steps(self.stages)
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """Return (number of the stage, step within it) at a step of the trajectory."""
+        return locate(self.stages, step - self.origin)
+
+    def stage_time_step(self, stage: MDStage, atoms: Atoms) -> float:
+        """Return the time step of a stage in fs."""
+        return stage.time_step or self.time_step or default_time_step(atoms.get_chemical_symbols())
+
+    def time_at(self, step: int, atoms: Atoms) -> float:
+        """Return the simulated time in fs at a step."""
+        time, step = self.origin_time_fs, step - self.origin
+        for stage in self.stages:
+            taken = min(step, stage.n_steps)
+            time += taken * self.stage_time_step(stage, atoms)
+            step -= taken
+        return time
+
+
+class MDDriver(StagedDriver):
     """Take MD steps on the ensemble mean, and interrupt where the criterion demands a label.
 
     Parameters
@@ -117,7 +176,7 @@ class MDDriver:
         When a step must be taken with a label's forces; judged once per step, on the
         configuration that the step leads to.
     calibration
-        Of the ensemble's std; constant between two labels.
+        Of the ensemble's standard deviations; constant during a round.
     key
         Names the random streams of the trajectory.
     guards
@@ -137,7 +196,7 @@ class MDDriver:
         predictor: Predictor,
         stages: Sequence[MDStage],
         criterion: Criterion,
-        calibration: Calibration,
+        calibration: Calibrations,
         key: tuple[str | int, ...],
         *,
         guards: Guards | None = None,
@@ -147,39 +206,18 @@ class MDDriver:
         origin: int = 0,
         origin_time_fs: float = 0.0,
     ) -> None:
-        self.stages = list(stages)
+        super().__init__(stages, time_step=time_step, origin=origin, origin_time_fs=origin_time_fs)
         self.criterion = criterion
         self.calibration = calibration
         self.guards = guards or Guards()
         self.key = key
-        self.time_step = time_step
         self.initial_volume = initial_volume
-        self.origin = origin
-        self.origin_time_fs = origin_time_fs
-        self.end = origin + total_steps(self.stages)
         self._dynamics: Any = None
         self._state: MDState | None = None
         self._stage = -1
         self.calculator = DriverCalculator(
             predictor, forces_std=criterion.needs_forces_std, supplied=supplied
         )
-
-    def locate(self, step: int) -> tuple[int, int]:
-        """Return (number of the stage, step within it) at a step of the trajectory."""
-        return locate(self.stages, step - self.origin)
-
-    def stage_time_step(self, stage: MDStage, atoms: Atoms) -> float:
-        """Return the time step of a stage in fs."""
-        return stage.time_step or self.time_step or default_time_step(atoms.get_chemical_symbols())
-
-    def time_at(self, step: int, atoms: Atoms) -> float:
-        """Return the simulated time in fs at a step."""
-        time, step = self.origin_time_fs, step - self.origin
-        for stage in self.stages:
-            taken = min(step, stage.n_steps)
-            time += taken * self.stage_time_step(stage, atoms)
-            step -= taken
-        return time
 
     def _load(self, state: MDState) -> Any:
         """Set up ASE's integrator for a state; the one in use is kept while it fits."""
@@ -233,9 +271,7 @@ class MDDriver:
             if assessment.fires:
                 self._dynamics = None
                 atoms = self._evaluated()
-                request = LabelRequest(
-                    "uncertain", atoms, state.step + 1, prediction, assessment
-                )
+                request = LabelRequest("uncertain", atoms, state.step + 1, prediction, assessment)
                 return state, request
         new = self._accepted(state, dynamics)
         target = self.stages[index].temperature_at(within)

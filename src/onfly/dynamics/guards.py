@@ -13,6 +13,10 @@ from onfly.dynamics.state import MDState
 
 __all__ = ["Guards"]
 
+# atoms up to which all pairs are quicker than a neighbour list (measured: 0.3 against 4.4 ms for
+# 32 atoms, 14 against 16 ms for 256)
+_ALL_PAIRS = 256
+
 
 @dataclass(frozen=True)
 class Guards:
@@ -56,7 +60,38 @@ class Guards:
 
 
 def shortest_distance(atoms: Atoms, limit: float) -> float:
-    """Return the shortest distance over the sum of covalent radii, if below the limit, else inf."""
+    """Return the shortest distance over the sum of covalent radii, if below the limit, else inf.
+
+    It is asked for at every step. For few atoms all pairs are quicker than a neighbour list; with
+    the nearest image only, which is exact for distances up to half of the least height of the cell.
+    """
+    radii = covalent_radii[atoms.numbers]
+    height = _least_height(atoms)
+    if len(atoms) > _ALL_PAIRS or 2.0 * limit * radii.max() > 0.5 * height:
+        return _by_neighbour_list(atoms, limit)
+    i, j = np.triu_indices(len(atoms), k=1)
+    if len(i) == 0:
+        return float("inf")
+    vectors = atoms.positions[j] - atoms.positions[i]
+    if atoms.pbc.any():
+        cell = atoms.cell.complete().array
+        fractional = np.linalg.solve(cell.T, vectors.T).T
+        vectors = vectors - (np.round(fractional) * atoms.pbc) @ cell
+    ratio = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) / (radii[i] + radii[j])
+    found = float(ratio.min())
+    return found if found < limit else float("inf")
+
+
+def _least_height(atoms: Atoms) -> float:
+    """Return the least distance between opposite faces of the cell, over periodic directions."""
+    if not atoms.pbc.any():
+        return float("inf")
+    # rows of the reciprocal cell have the length of one over a height
+    inverse = np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
+    return float((1.0 / inverse[atoms.pbc]).min())
+
+
+def _by_neighbour_list(atoms: Atoms, limit: float) -> float:
     i, j, d = neighbor_list("ijd", atoms, list(limit * covalent_radii[atoms.numbers]))
     if len(d) == 0:
         return float("inf")

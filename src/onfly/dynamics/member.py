@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from ase import Atoms
 
 from onfly.bayes.likelihood import LikelihoodScales
@@ -19,7 +20,7 @@ class MemberPredictor(Predictor):
     """Energies, forces and stresses by one member; its uncertainty at every n-th step.
 
     The error of the member is that of the mean plus its distance from the mean, so the std is
-    sqrt(σ² + (E_member - Ē)²), with σ that of the ensemble.
+    sqrt(σ² + (E_member - Ē)²), with σ that of the ensemble; those of forces and stress likewise.
 
     Parameters
     ----------
@@ -55,8 +56,7 @@ class MemberPredictor(Predictor):
             )
         if interval < 1:
             raise ValueError(f"the monitor's interval of {interval} steps is not positive")
-        weights = {k: v for k, v in state.members[member].items() if not k.startswith("head.")}
-        self._single = EnsembleEvaluator(potential, [weights], strategy="sequential")
+        self._single = EnsembleEvaluator(potential, [self._weights[member]], strategy="sequential")
         self.member = member
         self.interval = interval
 
@@ -75,18 +75,24 @@ class MemberPredictor(Predictor):
         assert result.forces is not None
         energy = float(result.energy[0, 0])
         watched = step is None or step % self.interval == 0
-        std, sigma = math.nan, None
+        forces = result.forces[0].double().detach().cpu().numpy()
+        tension = None
+        if result.stress is not None:
+            tension = result.stress[0, 0].double().detach().cpu().numpy()
+        std, sigma, tension_sigma = math.nan, None, None
         if watched:
-            ensemble = super().predict(atoms, stress=False, forces_std=forces_std)
+            ensemble = super().predict(atoms, stress=stress and forces_std, forces_std=forces_std)
             std = math.hypot(ensemble.energy_std, energy - ensemble.energy)
-            sigma = ensemble.forces_std
+            if ensemble.forces_std is not None:
+                sigma = np.hypot(ensemble.forces_std, forces - ensemble.forces)
+            if ensemble.stress_std is not None and tension is not None:
+                tension_sigma = np.hypot(ensemble.stress_std, tension - ensemble.stress)
         return StepPrediction(
             energy=energy,
             energy_std=std,
-            forces=result.forces[0].double().detach().cpu().numpy(),
+            forces=forces,
             forces_std=sigma,
-            stress=None
-            if result.stress is None
-            else result.stress[0, 0].double().detach().cpu().numpy(),
+            stress=tension,
             watched=watched,
+            stress_std=tension_sigma,
         )

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from torch import Tensor
 
-from onfly.bayes.ensemble import force_moments
-from onfly.bayes.heads import head_log_scale
+from onfly.bayes.heads import has_head, head_log_scale, without_head
 from onfly.bayes.likelihood import LikelihoodScales
-from onfly.bayes.posterior import Posterior, PosteriorState
-from onfly.potentials import Potential
-from onfly.potentials.stacked import EnsembleEvaluator, Strategy
+from onfly.bayes.posterior import MemberForces, Posterior, PosteriorState
+from onfly.learning.slopes import feature_slopes
+from onfly.potentials import Batch, Potential
+from onfly.potentials.stacked import EnsembleEvaluator, MemberPrediction, Strategy
 
 __all__ = ["Predictor", "StepPrediction"]
 
@@ -32,9 +33,12 @@ class StepPrediction:
     forces
         Mean over the posterior, shape (N, 3), eV/Å.
     forces_std
-        Uncalibrated std of one force component per atom, shape (N,), eV/Å; None if not asked for.
+        Uncalibrated std of each force component, shape (N, 3), eV/Å; None if not asked for.
     stress
         Mean over the posterior, shape (3, 3), eV/Å³, tension positive; None if not asked for.
+    stress_std
+        Uncalibrated std of each stress component, shape (3, 3), eV/Å³: spread of the posterior and
+        σ_S; None unless stress and the std of the forces were asked for.
     watched
         False if the uncertainty was not evaluated: `energy_std` is then NaN (see
         `onfly.dynamics.member`).
@@ -46,6 +50,7 @@ class StepPrediction:
     forces_std: np.ndarray | None
     stress: np.ndarray | None
     watched: bool = True
+    stress_std: np.ndarray | None = None
 
 
 class Predictor:
@@ -78,10 +83,10 @@ class Predictor:
         self.posterior = posterior
         self.state = state
         self.scales = scales
-        weights = [{k: v for k, v in m.items() if not k.startswith("head.")} for m in state.members]
-        self._heads = [{k: v for k, v in m.items() if k.startswith("head.")} for m in state.members]
+        self._weights = [without_head(member) for member in state.members]
+        self._slope_weights: Tensor | None = None
         self._graph: Any = None
-        self.evaluator = EnsembleEvaluator(potential, weights, strategy=strategy)
+        self.evaluator = EnsembleEvaluator(potential, self._weights, strategy=strategy)
 
     @property
     def strategy(self) -> str:
@@ -96,7 +101,10 @@ class Predictor:
         forces_std: bool = False,
         step: int | None = None,
     ) -> StepPrediction:
-        """Predict energy, forces and, if asked for, stress and the std of the forces.
+        """Predict energy, forces and, if asked for, stress and the std of forces and stress.
+
+        The std of the forces needs those of every member, and with a Gaussian over the last layer a
+        reverse pass for each draw: it is computed only where it is asked for.
 
         `step` is the MD step, for predictors that do not evaluate the uncertainty at every one.
         """
@@ -110,17 +118,13 @@ class Predictor:
             self.state, result.energy.double(), summed.double()
         )
         std = torch.sqrt(variance.clamp_min(0.0) + self.scales.energy_std**2)
-        sigma = None
+        sigma = tension_sigma = None
         if forces_std:
-            log_scale = torch.stack(
-                [
-                    head_log_scale(head, features)
-                    for head, features in zip(self._heads, result.features, strict=True)
-                ]
-            )
-            member_std = self.scales.force_std_base * torch.exp(log_scale)
-            _, sigma_tensor = force_moments(result.forces.double(), member_std.double())
-            sigma = sigma_tensor.detach().cpu().numpy()
+            members = self._member_forces(atoms, batch, result)
+            sigma = _root(self.posterior.force_moments(self.state, members)[1])
+            if members.stress is not None:
+                _, variance = self.posterior.stress_moments(self.state, members)
+                tension_sigma = _root(variance + self.scales.stress_std**2)
         # one transfer from the device at the end
         return StepPrediction(
             energy=float(mean[0]),
@@ -130,4 +134,42 @@ class Predictor:
             stress=None
             if result.stress is None
             else result.stress[:, 0].double().mean(0).detach().cpu().numpy(),
+            stress_std=tension_sigma,
         )
+
+    def _member_forces(self, atoms: Atoms, batch: Batch, result: MemberPrediction) -> MemberForces:
+        """Return what the posterior's moments of forces and stress are made of."""
+        assert result.forces is not None
+        if self._slope_weights is None:
+            self._slope_weights = self.posterior.slope_weights(self.state)
+        stress = None if result.stress is None else result.stress[:, 0]
+        force_slopes = stress_slopes = own_std = None
+        if self._slope_weights is not None:
+            found = [
+                feature_slopes(
+                    self.potential, weights, batch, w, stress=stress is not None, atoms=[atoms]
+                )
+                for weights, w in zip(self._weights, self._slope_weights, strict=True)
+            ]
+            force_slopes = torch.stack([force for force, _ in found])
+            if stress is not None:
+                stress_slopes = torch.stack([s[:, 0] for _, s in found if s is not None])
+        if all(has_head(member) for member in self.state.members):
+            logs = [
+                head_log_scale(member, features)
+                for member, features in zip(self.state.members, result.features, strict=True)
+            ]
+            own_std = self.scales.force_std_base * torch.exp(torch.stack(logs)).detach()
+        return MemberForces(
+            forces=result.forces,
+            features=result.features,
+            species=torch.as_tensor(atoms.numbers, dtype=torch.int64).to(result.features.device),
+            stress=stress,
+            own_std=own_std,
+            force_slopes=force_slopes,
+            stress_slopes=stress_slopes,
+        )
+
+
+def _root(variance: Tensor) -> np.ndarray:
+    return variance.clamp_min(0.0).sqrt().detach().cpu().numpy()

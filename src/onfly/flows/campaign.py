@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobflow import Flow, Maker
@@ -12,10 +12,16 @@ from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.schemas.label import structure_hash
+from onfly.spec import RunSpec
+from onfly.spec.flat import gather, merge
 
-__all__ = ["CampaignMaker"]
+__all__ = ["CampaignMaker", "with_spec"]
 
 _HASH_DIGITS = 8
+SHORTCUTS = (
+    "foundation_model", "threshold", "temperature", "n_steps", "stages", "walkers",
+    "initial_labels", "seed",
+)  # fmt: skip
 
 
 @dataclass
@@ -31,9 +37,10 @@ class CampaignMaker(Maker):
     maker
         Of one compound.
     overrides
-        What is different for some compounds, by formula or by run identifier: another maker, or
-        fields of `maker` to replace, nested as the makers are, such as
-        ``{"NaCl": {"threshold": 0.02, "segment_maker": {"n_steps": 500}}}``.
+        What is different for some compounds, by formula or by run identifier: flat keys or groups
+        of `RunSpec` that are merged into the settings of `maker`, such as
+        ``{"NaCl": {"threshold": "20 meV", "posterior": {"n_members": 4}}}``; or all settings as a
+        `RunSpec`; or another maker.
     """
 
     name: str = "campaign"
@@ -113,8 +120,10 @@ class CampaignMaker(Maker):
             change = self.overrides.get(key)
             if isinstance(change, OnTheFlyMaker):
                 maker = change
+            elif isinstance(change, RunSpec):
+                maker = with_spec(maker, change)
             elif change is not None:
-                maker = _replaced(maker, change, f"overrides of {key}")
+                maker = with_spec(maker, _merged(maker.resolved_spec, change, key))
         return replace(maker, campaign=self.campaign)
 
     def override_keys(self, structure: Structure | Molecule) -> list[str]:
@@ -133,16 +142,15 @@ def _formula(text: str) -> str | None:
         return None
 
 
-def _replaced(maker: Any, changes: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(maker)}
-    if unknown := sorted(set(changes) - known):
-        raise ValueError(
-            f"{where}: {type(maker).__name__} has no {', '.join(unknown)}; it has "
-            f"{', '.join(sorted(known))}"
-        )
-    values = {}
-    for name, value in changes.items():
-        present = getattr(maker, name)
-        nested = isinstance(value, dict) and is_dataclass(present)
-        values[name] = _replaced(present, value, f"{where}.{name}") if nested else value
-    return replace(maker, **values)
+def with_spec(maker: OnTheFlyMaker, spec: RunSpec) -> OnTheFlyMaker:
+    """Return a maker with other settings, its shortcuts taken back."""
+    cleared: dict[str, Any] = dict.fromkeys(SHORTCUTS)
+    return replace(maker, spec=spec, **cleared)
+
+
+def _merged(spec: RunSpec, changes: Mapping[str, Any], key: str) -> RunSpec:
+    try:
+        base = gather(spec.to_flat(defaults=True)).groups
+        return RunSpec.model_validate(merge(base, gather(changes).groups))
+    except ValueError as error:
+        raise ValueError(f"overrides of {key}: {error}") from error

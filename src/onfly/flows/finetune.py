@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jobflow import Flow, Job, Maker
+from jobflow import Flow, Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
 from onfly.labels.maker import maker_for_run
+from onfly.labels.presets import label_maker
+from onfly.labels.stress import check_stress
 from onfly.labels.vasp import VaspLabelMaker
 from onfly.rounds.new import new_run
 from onfly.schemas import RunState
@@ -39,15 +41,17 @@ class OnTheFlyMaker(Maker):
         Name of the flow.
     spec
         All settings of the run.
-    foundation_model, threshold, temperature, n_steps, stages, walkers, initial_labels, seed
+    foundation_model, threshold, threshold_per_atom, temperature, n_steps, stages, walkers, \
+    initial_labels, seed
         Shortcuts: what is given here replaces the setting in `spec`. `threshold` is the largest
-        energy error of the cell, in eV or with its unit, such as ``"1 kcal/mol"``. `temperature`
-        (K) and `n_steps` make one stage, `stages` several.
+        energy error of the cell (or per atom), in eV or with its unit, such as ``"1 kcal/mol"``.
+        `temperature` (K) and `n_steps` make one stage, `stages` several.
     mode
         ``"chained"``: each step is a job (labels on CPU nodes, ensemble on GPU nodes).
         ``"resident"``: one job does all, with the labeller in process. Both give the same numbers.
     label_maker
-        Any atomate2 maker whose output has energy, forces and stress.
+        Any atomate2 maker whose output has energy, forces and stress; None makes that of
+        `spec.labels.labeller`, and VASP's without one.
     round_maker, publish_maker
         The jobs of the chain, and the one that publishes the model.
     campaign
@@ -64,6 +68,7 @@ class OnTheFlyMaker(Maker):
     spec: RunSpec | None = None
     foundation_model: str | None = None
     threshold: float | str | None = None
+    threshold_per_atom: bool | None = None
     temperature: float | None = None
     n_steps: int | None = None
     stages: list[MDStage] | None = None
@@ -71,13 +76,14 @@ class OnTheFlyMaker(Maker):
     initial_labels: int | None = None
     seed: int | None = None
     mode: Literal["chained", "resident"] = "chained"
-    label_maker: Maker = field(default_factory=VaspLabelMaker)
+    label_maker: Maker | None = None
     round_maker: RoundMaker = field(default_factory=RoundMaker)
     publish_maker: PublishMaker = field(default_factory=PublishMaker)
     campaign: str | None = None
 
     _SHORTCUTS: ClassVar[tuple[str, ...]] = (
-        "foundation_model", "threshold", "stages", "walkers", "initial_labels", "seed",
+        "foundation_model", "threshold", "threshold_per_atom", "stages", "walkers",
+        "initial_labels", "seed",
     )  # fmt: skip
 
     @property
@@ -140,40 +146,51 @@ class OnTheFlyMaker(Maker):
         ValueError
             If a setting is impossible.
         """
-        several = isinstance(structure, list | tuple)
-        structures = list(structure) if several else [structure]
+        structures = _as_list(structure)
         spec = self.resolved_spec
-        if several and spec.trajectories.walkers == 1:
+        if len(structures) > 1 and spec.trajectories.walkers == 1:
             spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
-        labeller = self._labeller(structures[0])
-        directory = None if prev_dir is None else str(prev_dir)
-        if self.mode == "resident":
-            job = ResidentMaker(label_maker=labeller).make(state, structures, directory)
-        else:
-            maker = replace(self.round_maker, label_maker=labeller)
-            job = maker.make(state, structures=structures, prev_dir=directory)
-        return self._flow(job, state, structures[0])
+        return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
 
-    def resume(self, state: RunState, structure: Structure | Molecule) -> Flow:
-        """Return the flow that takes up an interrupted chained run at its last written state.
+    def resume(
+        self,
+        state: RunState,
+        structure: Structure | Molecule | Sequence[Structure | Molecule],
+    ) -> Flow:
+        """Return the flow that takes up an interrupted run at its last written state.
 
-        Labels, updates and MD that are done are not done again.
+        Labels, updates and MD that are done are not done again. The settings are those of the
+        run; of the maker only the jobs and the labeller are used.
         """
-        maker = replace(self.round_maker, label_maker=self._labeller(structure))
-        job = maker.make(state, structures=[structure], resumed=True)
-        return self._flow(job, state, structure)
+        return self._flow(state, _as_list(structure), resumed=True)
 
-    def _labeller(self, structure: Structure | Molecule) -> Maker:
-        other = self.round_maker.label_maker
-        if other is not None and other != self.label_maker:
+    def _labeller(self, spec: RunSpec, structure: Structure | Molecule) -> Maker:
+        maker, other = self.label_maker, self.round_maker.label_maker
+        if maker is None and spec.labels.labeller is not None:
+            maker = label_maker(spec.labels.labeller.name, **spec.labels.labeller.kwargs)
+        maker = maker or VaspLabelMaker()
+        if other is not None and other != maker:
             raise ValueError(
                 "round_maker.label_maker and label_maker differ: give the labeller as label_maker"
             )
-        return maker_for_run(self.label_maker, structure)
+        return maker_for_run(maker, structure)
 
-    def _flow(self, job: Job, state: RunState, structure: Structure | Molecule) -> Flow:
-        publish = self.publish_maker.make(job.output, structure)
+    def _flow(
+        self,
+        state: RunState,
+        structures: list[Structure | Molecule],
+        prev_dir: str | None = None,
+        resumed: bool = False,
+    ) -> Flow:
+        labeller = self._labeller(state.posterior.spec, structures[0])
+        check_stress(labeller, state.posterior.spec.trajectories.stages)
+        if self.mode == "resident":
+            job = ResidentMaker(label_maker=labeller).make(state, structures, prev_dir)
+        else:
+            maker = replace(self.round_maker, label_maker=labeller)
+            job = maker.make(state, structures=structures, prev_dir=prev_dir, resumed=resumed)
+        publish = self.publish_maker.make(job.output, structures[0])
         name = f"{self.name} {state.posterior.formula_pretty}"
         flow = Flow([job, publish], output=publish.output, name=name)
         flow.update_metadata(
@@ -181,3 +198,11 @@ class OnTheFlyMaker(Maker):
         )
         return flow
 
+
+def _as_list(
+    structure: Structure | Molecule | Sequence[Structure | Molecule],
+) -> list[Structure | Molecule]:
+    # a Structure is a sequence itself, of its sites
+    if isinstance(structure, Structure | Molecule):
+        return [structure]
+    return list(structure)

@@ -56,7 +56,5 @@ class ArchiveLabelsMaker(Maker):
         """Return the labels of the ledger's entries ``first`` to ``last - 1``."""
         session = Session()
         run = session.open(session.workspace(run_id).read_state().posterior)
-        labels = [
-            label for label in run.labels_in_context() if first <= (label.index or 0) < last
-        ]
+        labels = [label for label in run.labels_in_context() if first <= (label.index or 0) < last]
         return LabelBatchDoc(run_id=run_id, campaign=campaign, first=first, labels=labels)

@@ -8,9 +8,9 @@ from typing import Any
 from jobflow import Maker
 
 from onfly.jobs.base import otf_job
+from onfly.rounds.close import after_judge
 from onfly.rounds.explore import explore
 from onfly.rounds.judge import Answer, judge_round
-from onfly.rounds.close import after_judge
 from onfly.schemas import PosteriorDoc, RunState, TrajectoryDoc
 from onfly.session import Session
 

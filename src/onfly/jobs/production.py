@@ -103,32 +103,35 @@ class ProductionRunMaker(Maker):
             allow_mismatch=self.allow_mismatch,
             with_labels=self.on_uncertain == "label",
             threshold=self.threshold,
+            max_probability=self.max_probability,
             settings=self.settings,
+            # not the streams of the run that made the model, nor of another production run
+            seed=derive_seed("production", self.seed, self.index),
         )
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that replace those of the model's run, as flat keys."""
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings that replace those of the model's run, by group."""
         return {
-            "stages": [stage.model_dump(mode="json") for stage in self.stages],
-            "walkers": 1,
-            "time_step": self.time_step,
-            "traj_interval": self.traj_interval,
-            "checkpoint_interval": self.checkpoint_interval,
-            "audit_interval": self.audit_interval,
-            "warmup_labels": 0,
-            "round_length": None,
-            "max_failures": self.max_failures,
+            "trajectories": {
+                "stages": tuple(self.stages),
+                "walkers": 1,
+                "time_step": self.time_step,
+                "traj_interval": self.traj_interval,
+                "checkpoint_interval": self.checkpoint_interval,
+            },
+            "rounds": {"audit_interval": self.audit_interval, "warmup_labels": 0, "length": None},
             "guards": {
-                "max_temperature": self.max_temperature, "min_distance": self.min_distance
+                "max_temperature": self.max_temperature,
+                "min_distance": self.min_distance,
+            },
+            "stopping": {
+                "max_failures": self.max_failures,
+                "quiet_steps": None,
+                "max_labels": None,
             },
             "proof": {"attempts": 0},
-            "quiet_steps": None,
-            "max_labels": None,
-            "seed_from": [],
-            "max_probability": self.max_probability,
-            # not the streams of the run that made the model, nor those of another production run
-            "seed": derive_seed("production", self.seed, self.index),
+            "labels": {"seed_from": ()},
         }
 
     @otf_job(role="gpu", output_schema=ProductionDoc)

@@ -32,8 +32,8 @@ from onfly.schemas import (
 from onfly.schemas.posterior import ProductionSource
 from onfly.session import Session, likelihood_scales
 from onfly.settings import get_settings
-from onfly.spec import MDStage, RunSpec
-from onfly.spec.stages import temperatures_of, total_steps
+from onfly.spec import MDStage, RunSpec, Tolerance
+from onfly.spec.stages import total_steps
 
 __all__ = ["ModelSource", "start_production"]
 
@@ -74,7 +74,7 @@ class ModelSource:
     def labels(
         self, session: Session, model: FineTunedModelDoc | PosteriorDoc
     ) -> list[tuple[str, LabelDoc]]:
-        """Return keys and labels that the model was trained on, from the label store or the library.
+        """Return keys and labels that the model was trained on, from our files or the library.
 
         Raises
         ------
@@ -91,7 +91,8 @@ class ModelSource:
             logger.info("labels of run %s are taken from the library: %s", model.run_id, error)
         if len(found) < model.n_labels:
             library = ModelLibrary.from_settings(session.settings, refresh=False)
-            labels = read_labels(library.labels_store, {"run_id": model.run_id})
+            store: Any = library.labels_store
+            labels = read_labels(store, {"run_id": model.run_id})
             found = [(session.labels.put(label), label) for label in labels]
         if len(found) < model.n_labels:
             raise FileNotFoundError(
@@ -114,7 +115,9 @@ def start_production(
     allow_mismatch: bool,
     with_labels: bool,
     threshold: float | None,
-    settings: dict[str, Any],
+    max_probability: float,
+    settings: dict[str, dict[str, Any]],
+    seed: int,
 ) -> RunState:
     """Return the state of a production run at step 0; the same arguments give the same state.
 
@@ -136,8 +139,12 @@ def start_production(
         Whether the model goes on learning, so that its labels are needed.
     threshold
         eV for the whole cell; None takes the model's.
+    max_probability
+        Of an error above the threshold.
     settings
-        Flat keys that replace settings of the model's run.
+        Settings that replace those of the model's run, by group of `RunSpec`.
+    seed
+        Of the random streams.
 
     Raises
     ------
@@ -149,7 +156,7 @@ def start_production(
         structure = getattr(model, "structure", None)
         if structure is None:
             raise ValueError("an unpublished run does not say where to start: give a structure")
-    spec = _spec(model, settings, threshold)
+    spec = _spec(model, settings, threshold, max_probability, seed)
     ratio = _check_fit(
         model, structure, spec.trajectories.stages, threshold, allow_mismatch, with_labels
     )
@@ -185,21 +192,29 @@ def start_production(
 
 
 def _spec(
-    model: FineTunedModelDoc | PosteriorDoc, settings: dict[str, Any], threshold: float | None
+    model: FineTunedModelDoc | PosteriorDoc,
+    settings: dict[str, dict[str, Any]],
+    threshold: float | None,
+    max_probability: float,
+    seed: int,
 ) -> RunSpec:
     """Return the settings of the model's run, with those of the production run in them."""
-    flat: dict[str, Any]
     if isinstance(model, PosteriorDoc):
-        flat = model.spec.to_flat(defaults=True)
+        spec = model.spec
     elif model.spec is not None:
-        flat = RunSpec.model_validate(model.spec).to_flat(defaults=True)
+        spec = RunSpec.model_validate(model.spec)
     else:  # a model of version 0.1
-        flat = {"foundation_model": model.foundation_model}
-    flat = {k: v for k, v in flat.items() if k not in ("tolerance", "threshold")}
-    flat.pop("threshold_per_atom", None)
-    return RunSpec.from_flat(
-        {**flat, **settings, "threshold": model.threshold_ev if threshold is None else threshold}
-    )
+        spec = RunSpec.from_flat(
+            {
+                "foundation_model": model.foundation_model,
+                "threshold": model.threshold_ev,
+                "stages": settings["trajectories"]["stages"],
+            }
+        )
+    value = model.threshold_ev if threshold is None else threshold
+    tolerance = Tolerance(quantity="energy", value=value, max_probability=max_probability)
+    groups = {name: getattr(spec, name).evolve(**new) for name, new in settings.items()}
+    return spec.evolve(**groups, tolerance=(tolerance,), seed=seed)
 
 
 def _with_labels(
@@ -229,7 +244,7 @@ def _check_fit(
 ) -> float:
     """Refuse what the model was not made for; return the size in units of the model's cell."""
     if isinstance(model, FineTunedModelDoc):
-        temperatures = [t for stage in stages for t in temperatures_of(stage)]
+        temperatures = [t for s in stages for t in s.temperatures]
         check_fit(
             model,
             allow_mismatch=allow_mismatch,
@@ -272,9 +287,7 @@ def _at_rest_or_warm(
     stages = state.posterior.spec.trajectories.stages
     momenta: Any = np.zeros((len(atoms), 3))
     if stages[0].temperature is not None:
-        momenta = draw_momenta(
-            atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities")
-        )
+        momenta = draw_momenta(atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities"))
     at = MDState(
         numbers=atoms.numbers,
         pbc=atoms.pbc,

@@ -18,13 +18,12 @@ from onfly.artifacts.blobs import ensemble_to_blobs
 from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
 from onfly.jobs.routing import route_like_current
-from onfly.proof import LedgerEntry, ProofRule, judge
-from onfly.rounds.close import proof_rule
+from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
+from onfly.rounds.verdict import judge_run
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
 from onfly.schemas.posterior import DOC_VERSION
 from onfly.session import Session, drift_in_prior_stds
-from onfly.spec.stages import temperatures_of
 
 __all__ = ["PublishMaker", "error_statistics", "publish_run"]
 
@@ -76,15 +75,7 @@ def publish_run(
     if posterior.ensemble is None or posterior.energy_offset is None:
         raise ValueError(f"run {state.run_id} has nothing to publish: its first label is missing")
     reason = posterior.stop_reason or "unknown"
-    rule = proof_rule(state) or ProofRule(
-        coverage=spec.proof.coverage, confidence=spec.proof.confidence
-    )
-    verdict = judge(
-        ledger,
-        rule,
-        stopped=reason if posterior.stopped else None,
-        tolerances=[tolerance.name for tolerance in spec.tolerance],
-    )
+    verdict = judge_run(state, ledger)
     audits = [e for e in ledger.entries if e.reason in ("audit", "closing")]
     interval = None
     if posterior.n_audits:
@@ -92,7 +83,7 @@ def publish_run(
         bounds = found.proportion_ci(0.95, method="exact")
         interval = (float(bounds.low), float(bounds.high))
     stages = spec.trajectories.stages
-    temperatures = [t for s in stages for t in temperatures_of(s)]
+    temperatures = [t for s in stages for t in s.temperatures]
     pressures = [s.pressure for s in stages if s.pressure is not None]
     identity = hashlib.sha256(
         "".join([state.run_id, *(ref.sha256 for ref in posterior.ensemble.members)]).encode()
@@ -144,9 +135,7 @@ def publish_run(
         cpu_seconds=state.cpu_seconds,
     )
     atomic_write(run.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
-    done = state.evolve(
-        phase="stopped" if posterior.stopped else "done", model_id=model.model_id
-    )
+    done = state.evolve(phase="stopped" if posterior.stopped else "done", model_id=model.model_id)
     Progress(run.workspace.folder)(
         force=True, phase=done.phase, md_step=state.md_step, n_steps_total=state.n_steps_total
     )
@@ -191,4 +180,6 @@ class PublishMaker(Maker):
         if self.archive_maker is not None:
             jobs += self.archive_maker.jobs(session, state)
         route_like_current(jobs)
-        return Response(output=model, addition=Flow(jobs) if jobs else None)
+        if not jobs:
+            return Response(output=model)
+        return Response(output=model, addition=Flow(jobs))

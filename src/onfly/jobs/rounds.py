@@ -15,6 +15,7 @@ from onfly.jobs.base import otf_job
 from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
 from onfly.jobs.update import UpdateMaker
+from onfly.labels.failures import report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
 from onfly.rounds.judge import Answer, requested_structure
@@ -129,7 +130,7 @@ class RoundMaker(Maker):
                 outputs = None
                 if answers is None:
                     break
-                state = PHASES["label"](state, replace(work, answers=lambda _, a=answers: a))
+                state = PHASES["label"](state, replace(work, answers=_Given(answers)))
             elif self._apart(state):
                 break
             else:
@@ -229,6 +230,8 @@ class RoundMaker(Maker):
                 state.posterior.n_labels + position,
                 state.posterior.last_label_dir or prev_dir,
             )
+            if isinstance(job, Job):  # why a label failed must travel along the chain
+                job = report_failures(job)
             _prioritise(job, state)
             jobs.append(job)
             outputs.append(job.output)
@@ -248,6 +251,16 @@ class RoundMaker(Maker):
         return maker
 
 
+@dataclass(frozen=True)
+class _Given:
+    """Answers that are at hand."""
+
+    answers: Sequence[Answer]
+
+    def __call__(self, state: RunState) -> Sequence[Answer]:
+        return self.answers
+
+
 def _prioritise(label: Job | Flow, state: RunState) -> None:
     """Let the labels of runs that are closest to their end go first, from 0 to 1000."""
     share = state.md_step / state.n_steps_total if state.n_steps_total else 0.0
@@ -255,5 +268,3 @@ def _prioritise(label: Job | Flow, state: RunState) -> None:
     # FireWorks reads the first of the two keys, jobflow-remote the second
     keys = {"manager_config->_priority": priority, "manager_config->priority": priority}
     label.update_config({"_set": keys}, dict_mod=True, dynamic=True)
-
-

@@ -28,7 +28,7 @@ def set_workers(item: Flow | Job, keys: dict[str, Any], *, dynamic: bool) -> Non
     """Set keys of the manager configuration; with ``dynamic`` also of what the jobs start."""
     changes: dict[str, Any] = {f"manager_config->{key}": value for key, value in keys.items()}
     changes["pass_manager_config"] = False
-    # as a modification of a dictionary: this copies the configuration, which jobs of one maker share
+    # as a modification of a dictionary: this copies what the jobs of one maker share
     item.update_config({"_set": changes}, dict_mod=True, dynamic=dynamic)
 
 

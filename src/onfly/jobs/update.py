@@ -46,8 +46,9 @@ class ChainMaker(Maker):
         if doc is None:
             raise ValueError(f"run {state.run_id} has no ensemble to update")
         ledger = run.ledger()
+        posterior: Any = run.posterior  # one with chains
         tasks = chain_tasks(
-            run.posterior,
+            posterior,
             run.workspace.load_ensemble(doc, run.device),
             run.key,
             generation=doc.generation + 1,

@@ -111,35 +111,29 @@ def _vasp_steps(document: Any) -> tuple[int | None, int]:
     return None if limit is None else int(limit), int(used)
 
 
-def _vasp_tag(document: Any, tag: str) -> Any:
-    """Return a tag as VASP used it: of its own record, or of the INCAR."""
-    for source in (
-        pick(document, "calcs_reversed", 0, "input"),
-        pick(document, "input"),
-        pick(document, "orig_inputs"),
-    ):
-        for part in ("parameters", "incar"):
-            if (value := pick(source, part, tag)) is not None:
-                return value
-    return None
+def _vasp_tags(document: Any, tag: str) -> list[Any]:
+    """Return a tag as VASP used it and as the INCAR gave it; VASP does not repeat every one."""
+    sources = (pick(document, "calcs_reversed", 0, "input"), pick(document, "input"))
+    values = [pick(source, part, tag) for source in sources for part in ("parameters", "incar")]
+    return [value for value in values if value is not None]
 
 
 def _vasp(document: Any, directory: str | None) -> None:
-    charge = _vasp_tag(document, "ICHARG")
-    if charge is not None and int(float(charge)) >= 10:
-        raise LabelError(
-            f"the calculation was not self-consistent (ICHARG = {charge}): its density is that of "
-            "another calculation",
-            directory,
-            "take ICHARG out of the settings, or set it to 0, 1 or 2",
-        )
-    algorithm = str(_vasp_tag(document, "ALGO") or "normal").strip().lower()
-    if algorithm in NOT_SELF_CONSISTENT_ALGORITHMS:
-        raise LabelError(
-            f"the calculation was not self-consistent (ALGO = {algorithm})",
-            directory,
-            "set ALGO to Normal, Fast or All",
-        )
+    for charge in _vasp_tags(document, "ICHARG"):
+        if int(float(charge)) >= 10:
+            raise LabelError(
+                f"the calculation was not self-consistent (ICHARG = {charge}): its density is "
+                "that of another calculation",
+                directory,
+                "take ICHARG out of the settings, or set it to 0, 1 or 2",
+            )
+    for algorithm in _vasp_tags(document, "ALGO"):
+        if str(algorithm).strip().lower() in NOT_SELF_CONSISTENT_ALGORITHMS:
+            raise LabelError(
+                f"the calculation was not self-consistent (ALGO = {algorithm})",
+                directory,
+                "set ALGO to Normal, Fast or All",
+            )
     calculation = pick(document, "calcs_reversed", 0)
     done = plain(pick(calculation, "has_vasp_completed", default="successful"))
     if done not in ("successful", True):
@@ -152,9 +146,7 @@ def _vasp(document: Any, directory: str | None) -> None:
         )
     limit, used = _vasp_steps(document)
     if limit and used and used >= limit:
-        raise LabelError(
-            f"the SCF did not converge in {limit} steps", directory, _REMEDY["vasp"]
-        )
+        raise LabelError(f"the SCF did not converge in {limit} steps", directory, _REMEDY["vasp"])
     steps = pick(calculation, "output", "ionic_steps", -1, "electronic_steps", default=())
     energies = [pick(step, "e_fr_energy") for step in steps[-2:]]
     n_atoms = pick(document, "nsites") or pick(document, "output", "nsites") or 0
@@ -172,8 +164,10 @@ def _vasp(document: Any, directory: str | None) -> None:
 def _lines(directory: str | None, *names: str) -> Iterator[str]:
     """Yield the lines of the first output file that is there."""
     folder = local_directory(directory)
-    for name in names if folder is not None else ():
-        for path in (Path(f"{folder / name}"), Path(f"{folder / name}.gz")):
+    if folder is None:
+        return
+    for name in names:
+        for path in (Path(folder, name), Path(folder, f"{name}.gz")):
             if not path.is_file():
                 continue
             try:
@@ -219,9 +213,7 @@ def _aims(document: Any, directory: str | None) -> None:
     structure = decode_structure(pick(document, "output", "structure"))
     used = pick(structure, "properties", "n_scf_iter")
     if limit and used and int(used) >= int(limit):
-        raise LabelError(
-            f"the SCF did not converge in {limit} steps", directory, _REMEDY["aims"]
-        )
+        raise LabelError(f"the SCF did not converge in {limit} steps", directory, _REMEDY["aims"])
     verdict = _last_verdict(_lines(directory, "aims.out"), _AIMS_VERDICTS)
     if isinstance(verdict, str):
         raise LabelError(f"the SCF did not converge ({verdict})", directory, _REMEDY["aims"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jobflow import Job, Maker
+from jobflow import Job, Maker, job
 from pydantic import BaseModel, Field
 
 from onfly.labels.errors import LabelError
@@ -55,6 +55,7 @@ class ReportingMaker(Maker):
     name: str = "label"
     label_maker: Maker = field(default_factory=Maker)
 
+    @job
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the job of the maker does, within the job that is running."""
         method = type(self.label_maker).make
@@ -65,22 +66,23 @@ class ReportingMaker(Maker):
             return failed_label(error, str(Path.cwd()))
 
 
-def report_failures(job: Job) -> Job:
+def report_failures(label: Job) -> Job:
     """Let a label job return the reason of its failure instead of raising.
 
     Everything else of the job (name, stores of large data, configuration, metadata) stays.
 
     Parameters
     ----------
-    job
+    label
         Made by any maker of labels; it is changed in place and returned. A job of a bare function
         comes back unchanged.
     """
-    maker = job.maker
+    maker = label.maker
     if maker is None or isinstance(maker, ReportingMaker):
-        return job
-    job.function = ReportingMaker(name=job.name, label_maker=maker).make
+        return label
+    label.function = ReportingMaker(name=label.name, label_maker=maker).make
     # the schema is that of a label that succeeded
-    job.output_schema = None
-    job.output.output_schema = None
-    return job
+    none: Any = None
+    label.output_schema = none
+    label.output.output_schema = none
+    return label

@@ -124,10 +124,9 @@ def _ase_maker(name: str, preset: _AsePreset, kwargs: dict[str, Any]) -> AseLabe
         raise ValueError(f"calculator_kwargs of {name!r} must be a mapping, not {given!r}")
     keywords = preset.keywords | dict(given)
     keywords |= {k: v for k, v in kwargs.items() if k not in names}
-    if set(keywords) - set(preset.keywords):
-        check_keywords(
-            preset.calculator, calculator_class(own.get("calculator", preset.calculator)), keywords
-        )
+    if keywords != preset.keywords:
+        path = own.get("calculator", preset.calculator)
+        check_keywords(path, calculator_class(path), keywords)
     own = {"name": f"{name} label", "calculator": preset.calculator} | own
     return AseLabelMaker(**own, calculator_kwargs=keywords)
 

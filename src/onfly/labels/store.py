@@ -17,7 +17,6 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -142,8 +141,10 @@ class LabelStore:
                 f"{path} is damaged: it is no label ({type(error).__name__})", remedy=_REMEDY
             ) from error
         if changed or found != key or document["key"] != key:
-            what = f"{', '.join(changed)} changed" if changed else "its name is not that of its content"
-            raise DamagedLabelError(f"{path} is damaged: {what} since it was written", remedy=_REMEDY)
+            what = ", ".join(changed) or "name"
+            raise DamagedLabelError(
+                f"{path} is damaged: {what} changed since it was written", remedy=_REMEDY
+            )
         try:
             return LabelDoc.model_validate(fields)
         except ValidationError as error:
@@ -228,9 +229,7 @@ class LabelStore:
         for entry in sorted((self.root / _INDEX).glob("*/*/[!.]*")):
             key = _read_text(entry)
             if key is None or not self._path(key).is_file():
-                problems.append(
-                    f"{entry} leads to no label; remedy: delete the file, or `reindex`"
-                )
+                problems.append(f"{entry} leads to no label; remedy: delete the file, or `reindex`")
         problems += [
             f"{path} of version 0.1 is damaged: it is no label; remedy: delete the file"
             for path in self._old_files("*", "*", "*")
@@ -242,7 +241,7 @@ class LabelStore:
         """Build the index anew from the sound labels and return their number."""
         for entry in sorted((self.root / _INDEX).glob("*/*/[!.]*")):
             entry.unlink()
-        sound = [label for key in self.keys() if (label := self._sound(key)) is not None]
+        sound = [found for key in self.keys() if (found := self._sound(key)) is not None]
         for key, label in sorted(sound, key=lambda item: (item[1].created_at, item[0])):
             self._index(label, key)
         return len(sound)
@@ -275,10 +274,8 @@ class LabelStore:
             if path.relative_to(self.root).parts[0] not in own and not path.name.startswith(".")
         )
 
-    def _adopt(
-        self, structure_hash: str, input_hash: str, energy_key: str | None
-    ) -> str | None:
-        """Take a label of version 0.1 into the store; its folder says which energy was asked for."""
+    def _adopt(self, structure_hash: str, input_hash: str, energy_key: str | None) -> str | None:
+        """Take a label of version 0.1 over; its folder says which energy was asked for."""
         for path in self._old_files(energy_key or "*", input_hash[:32], structure_hash[:32]):
             label = _read_old(path)
             if (
@@ -287,6 +284,10 @@ class LabelStore:
                 and label.input_hash == input_hash
             ):
                 logger.info("label of version 0.1 taken over: %s", path)
+                asked_for = path.relative_to(self.root).parts[0]
+                if label.energy_key == "energy" and asked_for == "e_0_energy":
+                    # where version 0.1 put the one that smearing makes differ
+                    label = label.model_copy(update={"energy_key": "e_0_energy"})
                 return self.put(label)
         return None
 

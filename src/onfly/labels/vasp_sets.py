@@ -10,6 +10,7 @@ from atomate2.vasp.sets.base import VaspInputGenerator
 from pymatgen.core import Structure
 from pymatgen.io.vasp import Incar, Kpoints, VaspInput
 
+from onfly.labels.vasp_inputs import incar_problems, mesh_problems
 from onfly.labels.vasp_presets import VASP_PRESETS, VaspPreset
 
 __all__ = ["SnapshotSetGenerator"]
@@ -53,7 +54,8 @@ class SnapshotSetGenerator(VaspInputGenerator):
         Raises
         ------
         ValueError
-            If there is no such preset, or KSPACING is set.
+            If there is no such preset, KSPACING is set, a tag or the mesh cannot be, or the tags
+            make no self-consistent single point.
         """
         if self.preset not in VASP_PRESETS:
             raise ValueError(
@@ -64,6 +66,11 @@ class SnapshotSetGenerator(VaspInputGenerator):
         super().__post_init__()
         # not kept in the serialised generator, which travels with every job
         self.config_dict = given
+        problems = incar_problems(self.user_incar_settings or {})
+        if self.kpoints_mesh is not None:
+            problems += mesh_problems(self.kpoints_mesh)
+        if problems:
+            raise ValueError("; ".join(problems))
         if self.kpoints_mesh is not None:
             n1, n2, n3 = self.kpoints_mesh
             self.kpoints_mesh = (int(n1), int(n2), int(n3))

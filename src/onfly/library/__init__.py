@@ -1,6 +1,21 @@
-"""The library of fine-tuned models: find them, judge them, use them."""
+"""The library of fine-tuned models: find them, judge them, use them, check and repair them."""
 
+from onfly.library.energy_offset import EnergyScaleError
 from onfly.library.fit import ModelMismatchError, check_fit
 from onfly.library.models import ModelLibrary, ModelNotFoundError
+from onfly.library.repair import add_models, repair_model, verify_models
+from onfly.library.summary import model_summary
+from onfly.library.trust import UntrustedFileError
 
-__all__ = ["ModelLibrary", "ModelMismatchError", "ModelNotFoundError", "check_fit"]
+__all__ = [
+    "EnergyScaleError",
+    "ModelLibrary",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "UntrustedFileError",
+    "add_models",
+    "check_fit",
+    "model_summary",
+    "repair_model",
+    "verify_models",
+]

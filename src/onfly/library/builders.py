@@ -1,8 +1,9 @@
 """Builders that fill the library's collections, and on a second run only add what is new.
 
 Models and the states of runs come from the outputs of the jobs, so that workers need no database
-of their own. Labels come from the folders of the runs, where they are written first. All of them
-are maggma builders and also run with ``mrun``.
+of their own. Labels come from one place, the folder of their run, as a `LabelBatchDoc`: a run that
+has ended puts it out by a job, and of other runs it is read here. All of them are maggma builders
+and also run with ``mrun``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from onfly.artifacts import RunWorkspace, list_runs
 from onfly.artifacts.blobs import check_document_size
 from onfly.library.documents import (
     aware,
-    label_record,
+    label_records,
     model_record,
     run_record,
     weights_reference,
@@ -34,6 +35,7 @@ from onfly.library.indexes import (
     ensure_indexes,
 )
 from onfly.schemas import FineTunedModelDoc, RunState
+from onfly.schemas.label_batch import LabelBatchDoc
 from onfly.session import Session
 from onfly.settings import get_settings
 
@@ -266,7 +268,11 @@ def add_run(workspace: RunWorkspace, runs: Store, labels: Store, max_mb: float) 
     if run.posterior.n_labels > len(known):
         found = session.open(run.posterior).labels_in_context()
         new = [label for label in found if label.index not in known]
-    records = [label_record(label, run.posterior.campaign) for label in new]
+    first = min((label.index or 0 for label in new), default=0)
+    batch = LabelBatchDoc(
+        run_id=run.run_id, campaign=run.posterior.campaign, first=first, labels=new
+    )
+    records = label_records(batch)
     for record in records:
         check_document_size(record, max_mb, f"label {record['label_id']}")
     if records:

@@ -28,9 +28,11 @@ class PosteriorCalculator(Calculator):
     Results are ``energy`` and ``free_energy`` (eV, on the scale of the labels), ``forces`` (eV/Å),
     ``stress`` (eV/Å³, Voigt, tension positive; periodic cells only) and ``energy_std`` (eV, the
     std of the calibrated Student-t, which contains the errors seen in the run). Where the
-    posterior knows them there are also ``forces_std`` (eV/Å, per atom and component, shape (N, 3))
-    and ``stress_std`` (eV/Å³, Voigt), both without the calibration, which knows energies only. A
-    posterior with one std for all atoms has no ``forces_std``.
+    posterior knows them there are also, computed when they are asked for
+    (``calculator.get_property("forces_std", atoms)``), ``forces_std`` (eV/Å, per
+    atom and component, shape (N, 3)) and ``stress_std`` (eV/Å³, Voigt), both without the
+    calibration, which knows energies only. A posterior with one std for all atoms has no
+    ``forces_std``.
 
     Cells of another size
         The offset between foundation and labels scales with the number of formula units. So do
@@ -68,7 +70,7 @@ class PosteriorCalculator(Calculator):
         *,
         offset: EnergyOffset,
         calibration: Calibration,
-        threshold: float,
+        threshold: float | None,
         name: str = "fine-tuned model",
         energy_scale: EnergyScale = "labels",
     ) -> None:
@@ -110,7 +112,9 @@ class PosteriorCalculator(Calculator):
         assert isinstance(current, Atoms)
         self._check_elements(current)
         periodic = bool(current.pbc.all())
-        prediction = self.predictor.predict(current, stress=periodic, forces_std=self._spread)
+        # these cost several times as much as the forces, so that only who asks pays for them
+        asked = self._spread and not {"forces_std", "stress_std"}.isdisjoint(properties)
+        prediction = self.predictor.predict(current, stress=periodic, forces_std=asked)
         self.results = {"forces": prediction.forces}
         self._add_stds(prediction)
         if periodic and prediction.stress is not None:
@@ -166,7 +170,11 @@ class PosteriorCalculator(Calculator):
         if "energy" not in self.results:
             raise RuntimeError("no energy was calculated yet: call atoms.get_potential_energy()")
         assert isinstance(self.atoms, Atoms)
-        limit = self.threshold * self._size(len(self.atoms)) if threshold is None else threshold
+        if threshold is None:
+            if self.threshold is None:
+                raise ValueError("the model has no energy tolerance: give a threshold in eV")
+            threshold = self.threshold * self._size(len(self.atoms))
+        limit = threshold
         return self.calibration.exceedance(self._raw_std, limit)
 
     @property

@@ -8,10 +8,12 @@ from typing import Any
 from monty.json import jsanitize
 
 from onfly.schemas import FineTunedModelDoc, LabelDoc, RunState
+from onfly.schemas.label_batch import LabelBatchDoc
 
 __all__ = [
     "aware",
     "label_record",
+    "label_records",
     "model_from_record",
     "model_record",
     "run_record",
@@ -77,6 +79,24 @@ def label_record(label: LabelDoc, campaign: str | None = None) -> dict[str, Any]
         "last_updated": datetime.now(UTC),
     }
     return _plain(label.model_dump() | identity)
+
+
+def label_records(
+    batch: LabelBatchDoc, source: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Return the documents of the label collection, which are made here only.
+
+    Parameters
+    ----------
+    batch
+        Labels from the folder of a run, read there or put out by a job of the run.
+    source
+        The job's output, if it was one.
+    """
+    return [
+        label_record(label, batch.campaign) | ({} if source is None else {"source": source})
+        for label in batch.labels
+    ]
 
 
 def run_record(run: RunState, source: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from maggma.core import Store
 
+from onfly.stores import EmbeddedStore
+
 __all__ = ["LABEL_INDEXES", "MODEL_INDEXES", "OUTPUT_INDEXES", "RUN_INDEXES", "ensure_indexes"]
 
 Index = tuple[tuple[str, int], ...]
@@ -71,4 +73,5 @@ def ensure_indexes(store: Store, indexes: Sequence[Index], unique: str | None = 
     """
     for index in indexes:
         options = {"unique": True} if index[0][0] == unique and len(index) == 1 else {}
-        store._collection.create_index(list(index), **options)
+        target = store if isinstance(store, EmbeddedStore) else store._collection
+        target.create_index(list(index), **options)

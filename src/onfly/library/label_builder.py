@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from onfly.library.builders import OutputBuilder
-from onfly.library.documents import aware, label_record
+from onfly.library.documents import aware, label_records
 from onfly.library.indexes import LABEL_INDEXES, OUTPUT_INDEXES, ensure_indexes
-from onfly.schemas.label import LabelDoc
+from onfly.schemas.label_batch import LabelBatchDoc
 
 __all__ = ["LabelBuilder"]
 
@@ -26,11 +26,9 @@ class LabelBuilder(OutputBuilder):
 
     def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         """Return the documents of all labels of an output."""
-        records = []
-        for content in output["labels"]:
-            label = LabelDoc.model_validate(content | {"created_at": aware(content["created_at"])})
-            records.append(label_record(label, output["campaign"]) | {"source": source})
-        return {"records": records}
+        labels = [c | {"created_at": aware(c["created_at"])} for c in output["labels"]]
+        batch = LabelBatchDoc.model_validate(output | {"labels": labels})
+        return {"records": label_records(batch, source)}
 
     def update_targets(self, items: Iterable[dict[str, Any] | None]) -> None:
         """Write the documents of all labels."""

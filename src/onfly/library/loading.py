@@ -97,7 +97,9 @@ def build_calculator(
     )
 
 
-def find_model(path: Path, artifact_dir: Path) -> tuple[FineTunedModelDoc | PosteriorDoc, ArtifactStore]:
+def find_model(
+    path: Path, artifact_dir: Path
+) -> tuple[FineTunedModelDoc | PosteriorDoc, ArtifactStore]:
     """Return the document at a path, and the store that has its weights.
 
     Raises

@@ -18,7 +18,7 @@ from onfly.artifacts import ArtifactStore
 from onfly.artifacts.atomic import atomic_write
 from onfly.bayes.heads import without_head
 from onfly.library.energy_offset import EnergyOffset
-from onfly.library.trust import refuse_untrusted
+from onfly.library.trust import named, refuse_untrusted
 from onfly.schemas import FineTunedModelDoc
 
 __all__ = ["export_mace"]
@@ -90,14 +90,14 @@ def export_mace(
             f"model {doc.model_id} has no member {wrong[0]}: it has {count}, numbered from 0"
         )
     name = foundation_model or doc.foundation_model
-    refuse_untrusted(
+    pickled = refuse_untrusted(
         name,
         trust_pickle=trust_pickle,
         sha256=doc.foundation_sha256,
         source=f"model {doc.model_id}",
     )
     elements = [str(element) for element in doc.elements or []]
-    template = load_template(name, elements, doc.foundation_sha256)
+    template = load_template(named(name, pickled), elements, doc.foundation_sha256)
     shift = _shift(EnergyOffset.from_document(doc), template)
     write = lammps_file if file_format == "lammps" else model_file
     paths = []

@@ -22,16 +22,16 @@ from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ens
 from onfly.library.label_builder import LabelBuilder
 from onfly.library.loading import build_calculator
 from onfly.library.search import search
-from onfly.library.weights import fetch_weights
+from onfly.library.weights import fetch_weights, store_weights, weights_place
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import OnflySettings, get_settings
 from onfly.stores import job_store, sibling
+from onfly.stores.factory import DATA_STORE
 
 __all__ = ["ModelLibrary", "ModelNotFoundError"]
 
 logger = logging.getLogger(__name__)
 
-DATA_STORE = "data"
 NEWEST_FIRST = {"created_at": -1}
 
 
@@ -41,6 +41,22 @@ class ModelNotFoundError(LookupError):
 
 class ModelLibrary:
     """Published models, their labels and runs, next to the outputs of the jobs.
+
+    Examples
+    --------
+    >>> from onfly.library import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> [(m.model_id, m.state) for m in library.query(formula="CuAu", temperature=300)]
+    [('CuAu-f716e6da3f4e', 'needs more audits')]
+    >>> model = library.latest("CuAu")
+    >>> atoms = model.structure.to_ase_atoms(msonable=False)
+    >>> atoms.calc = library.calculator(model.model_id, structure=atoms, temperature=300)
+    >>> print(f"{atoms.get_potential_energy():.3f} eV")
+    0.113 eV
+    >>> library.calculator(model.model_id, temperature=1500)
+    Traceback (most recent call last):
+        ...
+    onfly.library.fit.ModelMismatchError: model CuAu-f716e6da3f4e does not fit: ...
 
     Parameters
     ----------
@@ -143,19 +159,12 @@ class ModelLibrary:
                 f"model {doc.model_id} has no weights to publish: set "
                 "weights=ensemble_to_blobs(artifact_store, doc.ensemble)"
             )
-        reference = {"blob_uuid": f"onfly-{doc.model_id}", "store": DATA_STORE}
-        record = model_record(doc, reference)
+        known = self.models_store.query_one({"model_id": doc.model_id}, ["source"]) or {}
+        # of one that a job put out, the output is not taken again
+        record = model_record(doc, weights_place(doc), known.get("source"))
         check_document_size(record, self.settings.MAX_DOC_MB, f"model {doc.model_id}")
         # weights first: a model in the collection can always be loaded
-        self.data_store.update(
-            {
-                "blob_uuid": reference["blob_uuid"],
-                "job_uuid": doc.run_id,
-                "job_index": 1,
-                "data": [blob.model_dump() for blob in doc.weights],
-            },
-            key="blob_uuid",
-        )
+        store_weights(doc, self.data_store)
         self.ensure_indexes()
         self.models_store.update(record, key="model_id")
 
@@ -167,22 +176,20 @@ class ModelLibrary:
         ValueError
             If the library has no collections of labels and runs.
         """
-        if self.labels_store is None or self.runs_store is None:
-            raise ValueError("this library was opened without collections of labels and runs")
+        runs, labels = self._runs_and_labels()
         self.ensure_indexes()
-        return add_run(
-            workspace, self.runs_store, self.labels_store, max_mb=self.settings.MAX_DOC_MB
-        )
+        return add_run(workspace, runs, labels, max_mb=self.settings.MAX_DOC_MB)
 
     def add_runs(self) -> int:
         """Add state and labels of all runs in the artifact directory; return the new labels."""
+        runs, labels = self._runs_and_labels()
+        root, max_mb = self.artifact_store.root, self.settings.MAX_DOC_MB
+        return RunFolderBuilder(root, runs, labels, max_mb).build()
+
+    def _runs_and_labels(self) -> tuple[Store, Store]:
         if self.labels_store is None or self.runs_store is None:
             raise ValueError("this library was opened without collections of labels and runs")
-        root = self.artifact_store.root
-        builder = RunFolderBuilder(
-            root, self.runs_store, self.labels_store, self.settings.MAX_DOC_MB
-        )
-        return builder.build()
+        return self.runs_store, self.labels_store
 
     # -- finding ------------------------------------------------------------------------------
     def records(

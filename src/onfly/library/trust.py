@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import io
 import os
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import onfly.potentials
 from onfly.potentials import Potential, load_foundation
 
-__all__ = ["UntrustedFileError", "load_named_foundation", "refuse_untrusted", "runs_code"]
+__all__ = ["UntrustedFileError", "load_named_foundation", "named", "refuse_untrusted", "runs_code"]
 
 _SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 # of a safetensors file: the length of its header as 8 bytes, then the header's JSON
@@ -79,11 +80,8 @@ def load_named_foundation(
     ValueError
         If its sha256 is not the recorded one.
     """
-    options: dict[str, Any] = {}
     pickled = refuse_untrusted(name, trust_pickle=trust_pickle, sha256=sha256, source=source)
-    if pickled and "options" in inspect.signature(load_foundation).parameters:
-        options["options"] = {"trust_pickle": True}
-    potential = load_foundation(name, elements=elements, device=device, **options)
+    potential = load_foundation(named(name, pickled), elements=elements, device=device)
     # a converted file has a digest of its own, and remembers that of the file it was made from
     digests = [getattr(potential, key, None) for key in ("sha256", "source_sha256")]
     _check_digests([found for found in digests if found], sha256, potential.name, source)
@@ -113,7 +111,7 @@ def refuse_untrusted(
         If its sha256 is not the recorded one.
     """
     path = Path(name).expanduser()
-    if not path.is_file() or not runs_code(path):
+    if not path.is_file() or not runs_code(path) or _known(path):
         return False
     if not trust_pickle:
         raise UntrustedFileError(
@@ -124,6 +122,25 @@ def refuse_untrusted(
         )
     _check_digests([hashlib.sha256(path.read_bytes()).hexdigest()], sha256, path, source)
     return True
+
+
+def named(name: str, trusted: bool) -> Any:
+    """Return what `load_foundation` takes for a file that the user trusts, or the bare name."""
+    parse = getattr(onfly.potentials, "parse_foundation", None)
+    if not trusted or parse is None:
+        return name
+    found = parse(name)
+    options = {**found.options, "trust_pickle": True}
+    return {"family": found.family, "source": found.source, "options": options}
+
+
+def _known(path: Path) -> bool:
+    """Return whether the content of a file is one of those that are known to be harmless."""
+    try:
+        known = import_module("onfly.potentials.trust").KNOWN_FILES
+    except ModuleNotFoundError:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() in known
 
 
 def _check_digests(found: Sequence[str], recorded: str | None, name: Any, source: str) -> None:

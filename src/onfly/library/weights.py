@@ -1,4 +1,4 @@
-"""Weights from the `data` store to the files of this machine."""
+"""Weights between the `data` store and the files of this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,27 @@ from onfly.artifacts import ArtifactStore
 from onfly.artifacts.blobs import ensemble_files, ensemble_from_blobs
 from onfly.artifacts.files import ArtifactError
 from onfly.schemas import FineTunedModelDoc, WeightsBlob
+from onfly.stores.factory import DATA_STORE
 
-__all__ = ["fetch_weights"]
+__all__ = ["fetch_weights", "store_weights", "weights_place"]
+
+
+def weights_place(doc: FineTunedModelDoc) -> dict[str, str]:
+    """Return where `store_weights` puts the weights of a model: blob_uuid and name of the store."""
+    return {"blob_uuid": f"onfly-{doc.model_id}", "store": DATA_STORE}
+
+
+def store_weights(doc: FineTunedModelDoc, data_store: Store) -> None:
+    """Write the weights that a document carries to the data store, in jobflow's form."""
+    data_store.update(
+        {
+            "blob_uuid": weights_place(doc)["blob_uuid"],
+            "job_uuid": doc.run_id,
+            "job_index": 1,
+            "data": [blob.model_dump() for blob in doc.weights or []],
+        },
+        key="blob_uuid",
+    )
 
 
 def fetch_weights(

@@ -26,7 +26,7 @@ from onfly.potentials.chgnet_energy import (
 from onfly.potentials.edges import EdgeBatch, EdgePotential
 from onfly.potentials.neighbors import Pairs
 
-__all__ = ["CHGNetPotential", "load", "matches"]
+__all__ = ["CHGNetPotential", "load"]
 
 CHECKPOINTS = {
     "chgnet-0.3.0": "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
@@ -37,11 +37,6 @@ EMBEDDING = "atom_embedding.embedding.weight"
 REFERENCE = "composition_model.fc.weight"
 # Magnetic moments and the last angle layer do not enter the energy; the reference is fitted.
 NOT_SAMPLED = (REFERENCE, "site_wise.", "angle_layers.2.")
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is one of the released networks'."""
-    return name in CHECKPOINTS
 
 
 def load(

@@ -245,11 +245,13 @@ class EdgePotential(Potential):
             center=center,
             neighbor=join("atom", [g.neighbor for g in graphs]),
             vectors=torch.cat([g.vectors for g in graphs]),
-            owner=torch.repeat_interleave(which, n_edges),
+            owner=torch.repeat_interleave(which, n_edges, output_size=len(center)),
             index={k: join(v, [g.index[k] for g in graphs]) for k, v in self.index_kinds.items()},
             slots=slots,
         )
-        return Batch(n_atoms, torch.repeat_interleave(which, n_atoms), volume, data)
+        # Sizes are known here: without them a GPU would have to tell how long the result is.
+        owner = torch.repeat_interleave(which, n_atoms, output_size=len(species))
+        return Batch(n_atoms, owner, volume, data)
 
     def total_energy(self, site: Tensor, batch: Batch) -> Tensor:
         """Sum energies of atoms (..., N) and their references to float64 totals (..., B)."""

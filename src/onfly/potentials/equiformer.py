@@ -23,12 +23,7 @@ from onfly.potentials.equiformer_loading import read_checkpoint, read_model
 from onfly.potentials.equiformer_pairs import nearest
 from onfly.potentials.neighbors import Pairs
 
-__all__ = ["EquiformerPotential", "load", "matches"]
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is that of a checkpoint file."""
-    return Path(name).suffix == ".pt"
+__all__ = ["EquiformerPotential", "load"]
 
 
 def load(

@@ -12,12 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onfly.potentials.e3nn_convolution import in_slots, neighbor_table
 from onfly.potentials.edges import EdgeBatch
+from onfly.potentials.fast.e3nn_convolution import in_slots, neighbor_table
 
 __all__ = ["MACEEnergy"]
 
 UNDIRECTED = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
+
+
+def _head(model: Any, wanted: str | None) -> int:
+    heads = [str(head) for head in getattr(model, "heads", None) or ["default"]]
+    lower = [head.lower() for head in heads]
+    if wanted is not None:
+        if wanted not in heads:
+            raise ValueError(f"the model has no head {wanted!r}: it has {', '.join(heads)}")
+        return heads.index(wanted)
+    if len(heads) > 1 and "default" not in lower:
+        raise ValueError(
+            f"the model has no default head, but {', '.join(heads)}: name one by options: "
+            f"{{head: {heads[0]}}}"
+        )
+    return lower.index("default") if "default" in lower else 0
 
 
 class MACEEnergy(nn.Module):
@@ -27,20 +42,22 @@ class MACEEnergy(nn.Module):
     ----------
     model
         A `MACE` or `ScaleShiftMACE` module.
+    head
+        Which head of a model with several of them; None takes the one called "default".
+    table
+        Whether the model's convolutions take the neighbours as a table.
 
     Raises
     ------
     ValueError
-        If the model has several heads and none is called "default".
+        If the model has no such head.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, head: str | None = None, table: bool = False) -> None:
         super().__init__()
         self.model = model
-        heads = [str(head).lower() for head in getattr(model, "heads", None) or ["default"]]
-        if len(heads) > 1 and "default" not in heads:
-            raise ValueError(f"the model has no default head, but {', '.join(heads)}")
-        self.head = heads.index("default") if "default" in heads else 0
+        self.head = _head(model, head)
+        self.table = table
         self._scalars = [
             [s for s, (_, ir) in zip(i.slices(), i, strict=True) if str(ir) == "0e"]
             for i in (product.linear.irreps_out for product in model.products)
@@ -77,7 +94,7 @@ class MACEEnergy(nn.Module):
         vectors
             From centre to neighbour in Å, shape (E, 3).
         data
-            Joined graphs, with table and undirected pairs.
+            Joined graphs, with table and undirected pairs if the model takes them.
 
         Returns
         -------
@@ -86,13 +103,21 @@ class MACEEnergy(nn.Module):
             interaction (the paper: the first and last 128 of MACE-MP-0 medium's 640).
         """
         model, slots = self.model, data.slots
-        assert slots is not None
-        rows, edge_index = neighbor_table(data, undirected=self.undirected)
-        onehot = nn.functional.one_hot(data.species, len(model.atomic_numbers)).to(vectors.dtype)
-        lengths = vectors.index_select(0, rows).square().sum(-1, keepdim=True).sqrt()
+        edge_index: Any
+        radial_vectors = vectors
+        edge_attrs = model.spherical_harmonics(-vectors)  # from the sender, the neighbour
+        if self.table:
+            assert slots is not None
+            rows, edge_index = neighbor_table(data, undirected=self.undirected)
+            radial_vectors = vectors.index_select(0, rows)
+            edge_attrs = in_slots(edge_attrs, slots)
+        else:
+            edge_index = torch.stack([data.neighbor, data.center])
+        # Not `one_hot`, which looks at the values on the host.
+        kinds = torch.arange(len(model.atomic_numbers), device=vectors.device)
+        onehot = (data.species[:, None] == kinds).to(vectors.dtype)
+        lengths = radial_vectors.square().sum(-1, keepdim=True).sqrt()
         node_feats = model.node_embedding(onehot)
-        harmonics = model.spherical_harmonics(-vectors)  # from the sender, the neighbour
-        edge_attrs = in_slots(harmonics, slots)
         edge_feats = model.radial_embedding(lengths, onehot, edge_index, model.atomic_numbers)
         edge_feats, cutoff = edge_feats if isinstance(edge_feats, tuple) else (edge_feats, None)
         heads = torch.full_like(onehot[:, 0], self.head, dtype=torch.int64)

@@ -9,56 +9,56 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from onfly.potentials.base import Params
-from onfly.potentials.mace import matches
+from onfly.potentials.converted import read_header
+from onfly.potentials.families import TRUST
+from onfly.potentials.foundation import parse_foundation
 from onfly.potentials.mace_energy import MACEEnergy
-from onfly.potentials.mace_loading import (
-    checkpoint_path,
-    environment_kept,
-    import_mace,
-    read_checkpoint,
-)
+from onfly.potentials.mace_loading import checkpoint_path, read_model
+from onfly.potentials.mace_package import environment_kept, import_mace
 from onfly.potentials.mace_pruning import known_elements, prune_elements
 from onfly.potentials.precision import default_dtype
 
 __all__ = ["lammps_file", "load_template", "model_file", "with_parameters"]
 
 
-def load_template(name: str, elements: Sequence[str], sha256: str | None = None) -> nn.Module:
+def load_template(name: Any, elements: Sequence[str], sha256: str | None = None) -> nn.Module:
     """Return the module of a foundation model, reduced to some elements, as mace itself has it.
 
     Parameters
     ----------
     name
-        Name or path of the foundation model.
+        The foundation model, as of `load_foundation`.
     elements
         Chemical symbols to keep.
     sha256
-        Digest that its file must have; None takes any.
+        Digest that its file must have, or the file that it was converted from; None takes any.
 
     Raises
     ------
     ValueError
         If the model is of another family, or the file is another one.
     """
-    if not matches(name):
+    found = parse_foundation(name)
+    if found.family != "mace":
         raise ValueError(
-            f"{name} is not a MACE model: only those can be written as files for "
+            f"{found.source} is not a MACE model: only those can be written as files for "
             "mace.calculators.MACECalculator and LAMMPS. Export without a format, and use "
             "onfly.calculators.load_calculator(path=FOLDER)."
         )
-    model, found = read_checkpoint(checkpoint_path(name))
-    if sha256 is not None and found != sha256:
+    path = checkpoint_path(found.source)
+    model, digest = read_model(path, found.options.get(TRUST) is True)
+    header = read_header(path)
+    if sha256 not in (None, digest, header and header.source_sha256):
         raise ValueError(
-            f"{name} is another foundation model than the one that was fine-tuned: its sha256 is "
-            f"{found}, recorded was {sha256}"
+            f"{found.source} is another foundation model than the one that was fine-tuned: its "
+            f"sha256 is {digest}, recorded was {sha256}"
         )
     if set(elements) != set(known_elements(model)):
         model, _ = prune_elements(model, elements)
@@ -138,7 +138,8 @@ def lammps_file(model: nn.Module) -> bytes:
     """
     from e3nn.util import jit
 
-    with _unchanged_mace():
+    import_mace()
+    with environment_kept():
         from mace.calculators.lammps_mace import LAMMPS_MACE
 
         model = copy.deepcopy(model).cpu()
@@ -149,21 +150,3 @@ def lammps_file(model: nn.Module) -> bytes:
             warnings.filterwarnings("ignore", message="The TorchScript type system")
             script = jit.compile(wrapped)
     return script.save_to_buffer()
-
-
-@contextmanager
-def _unchanged_mace() -> Iterator[None]:
-    """Give mace its own functions back, which TorchScript can compile, and undo that."""
-    modules = import_mace()
-    with environment_kept():
-        from mace.tools.scatter import scatter_sum
-    places = (modules.blocks, modules.radial)
-    ours = [place.scatter_sum for place in places]
-    for place in places:
-        place.scatter_sum = scatter_sum
-    try:
-        with environment_kept():
-            yield
-    finally:
-        for place, function in zip(places, ours, strict=True):
-            place.scatter_sum = function

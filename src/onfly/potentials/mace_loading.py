@@ -1,7 +1,8 @@
 """Import of mace, and reading of its model files.
 
-MACE's model files are pickled modules, and unpickling runs code. Only two kinds are read: files
-that the user names, and checkpoints that mace itself downloads from its authors' releases.
+MACE's model files are pickled modules, and unpickling runs code. They are read only if they are
+known by their sha256 or trusted explicitly (see `trust`), also those that mace downloads. Converted
+files (see `convert`) are read without unpickling.
 """
 
 from __future__ import annotations
@@ -10,72 +11,19 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import safetensors.torch
 import torch
 
-__all__ = ["checkpoint_path", "environment_kept", "import_mace", "read_checkpoint", "scatter_sum"]
+from onfly.potentials.converted import read_header
+from onfly.potentials.mace_names import PREFIXES
+from onfly.potentials.mace_package import environment_kept, import_mace
+from onfly.potentials.trust import require_trust
+
+__all__ = ["checkpoint_path", "read_checkpoint", "read_model"]
 
 _log = logging.getLogger(__name__)
-UNSAFE_SWITCH = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-# onfly's prefix -> mace's functions; longest prefix first.
-PREFIXES = ("mace-mpa-", "mace-mp-", "mace-off-")
-
-
-@contextlib.contextmanager
-def environment_kept() -> Iterator[None]:
-    """Undo mace's switching off of torch's protection against unpickling."""
-    before = os.environ.get(UNSAFE_SWITCH)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(UNSAFE_SWITCH, None)
-        else:
-            os.environ[UNSAFE_SWITCH] = before
-
-
-def scatter_sum(
-    src: torch.Tensor,
-    index: torch.Tensor,
-    dim: int = -1,
-    out: torch.Tensor | None = None,
-    dim_size: int | None = None,
-    reduce: str = "sum",
-) -> torch.Tensor:
-    """Sum rows by index: what mace's function of this name does, without in-place operations.
-
-    Only so can `torch.func.vmap` map a model over stacked parameters.
-    """
-    if out is not None or reduce != "sum" or dim_size is None:
-        raise NotImplementedError("sum into a new tensor of given size only")
-    shape = list(src.shape)
-    shape[dim] = dim_size
-    return src.new_zeros(shape).index_add(dim, index, src)
-
-
-def import_mace() -> Any:
-    """Import mace and return `mace.modules`.
-
-    The process's environment is left as it was: mace allows torch to unpickle anything from
-    anywhere, for the whole process.
-
-    Raises
-    ------
-    ImportError
-        If mace is not installed.
-    """
-    with environment_kept():
-        try:
-            import mace.modules as modules
-        except ModuleNotFoundError as error:
-            raise ImportError('MACE is not installed: pip install "onfly[mace]"') from error
-    modules.blocks.scatter_sum = scatter_sum
-    modules.radial.scatter_sum = scatter_sum
-    return modules
 
 
 def checkpoint_path(name: str) -> Path:
@@ -126,18 +74,52 @@ def checkpoint_path(name: str) -> Path:
     return path
 
 
-def read_checkpoint(path: Path) -> tuple[torch.nn.Module, str]:
-    """Unpickle a model file, and return the module and the file's sha256.
+def read_model(path: Path, trusted: bool = False) -> tuple[torch.nn.Module, str]:
+    """Return the module of a model file, and the sha256 of the file.
+
+    A converted file is read without unpickling; for a pickled one see `read_checkpoint`.
 
     Raises
     ------
     ValueError
+        If the file is damaged, or holds no MACE energy model.
+    PickleRefusedError
+        If it is pickled, unknown and not trusted.
+    """
+    from onfly.potentials.mace_hyperparameters import build_model
+
+    header = read_header(path)
+    if header is None:
+        return read_checkpoint(path, trusted)
+    if header.family != "mace":
+        raise ValueError(f"{path} holds a model of {header.family}, not of mace")
+    data = path.read_bytes()
+    model = build_model(header.hyperparameters, safetensors.torch.load(data))
+    return model, hashlib.sha256(data).hexdigest()
+
+
+def read_checkpoint(path: Path, trusted: bool = False) -> tuple[torch.nn.Module, str]:
+    """Unpickle a model file, and return the module and the file's sha256.
+
+    Parameters
+    ----------
+    path
+        The file.
+    trusted
+        Whether the user said that it may be unpickled.
+
+    Raises
+    ------
+    PickleRefusedError
+        If it is neither trusted nor known by its sha256.
+    ValueError
         If the file holds no MACE energy model, or one that needs charges and spins.
     """
-    modules = import_mace()
     data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    require_trust(path, trusted, sha256)
+    modules = import_mace()
     try:
-        # The user named this file (see the module's docstring).
         model = torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
     except Exception as error:
         raise ValueError(f"{path} is not a MACE model file: {error}") from error
@@ -145,4 +127,4 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, str]:
         raise ValueError(f"{path} holds a {type(model).__name__}, not a MACE energy model")
     if hasattr(model, "joint_embedding"):
         raise ValueError(f"{path} needs total charges and spins, which are not supported")
-    return model, hashlib.sha256(data).hexdigest()
+    return model, sha256

@@ -1,6 +1,6 @@
 """NequIP models packaged by ``nequip-package build`` (files ending in ``.nequip.zip``).
 
-A package brings the code it was built with: name only files that you trust.
+A package brings the code it was built with, and is read only if the user says so (see `trust`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
 from onfly.potentials.nequip_energy import NequIPEnergy
 from onfly.potentials.precision import default_dtype
+from onfly.potentials.rebinding import rebind, scatter_sum
+from onfly.potentials.trust import require_trust
 
-__all__ = ["NequIPPotential", "load", "matches"]
-
-SUFFIX = ".nequip.zip"
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is that of a packaged model."""
-    return name.endswith(SUFFIX)
+__all__ = ["NequIPPotential", "load"]
 
 
 def load(
@@ -34,6 +29,8 @@ def load(
     elements: Sequence[str] | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008
     dtype: torch.dtype | None = None,
+    *,
+    trust_pickle: bool = False,
 ) -> NequIPPotential:
     """Load a packaged NequIP model in the precision it was trained in, with all its elements.
 
@@ -43,12 +40,15 @@ def load(
         If nequip is not installed.
     FileNotFoundError
         If there is no such file.
+    PickleRefusedError
+        If it is not trusted.
     ValueError
         If the model does not know an element, is of an unsupported kind or another precision.
     """
     path = Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no NequIP package at {path}")
+    require_trust(path, trust_pickle)
     try:
         from nequip.model import ModelFromPackage
         from nequip.utils.global_state import set_global_state
@@ -98,6 +98,7 @@ class NequIPPotential(EdgePotential):
         self._names = tuple(key for key, p in named.items() if p.requires_grad)
         self.fixed = tuple(key for key, p in named.items() if not p.requires_grad)
         self.cutoff = float(model.metadata["r_max"])
+        rebind(model, scatter=scatter_sum)  # for `torch.func.vmap`
         self._energy = NequIPEnergy(model).to(device).eval().requires_grad_(False)
         self.n_features = self._energy.n_features
 

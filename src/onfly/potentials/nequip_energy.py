@@ -11,26 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NequIPEnergy", "scatter"]
-
-
-def scatter(
-    src: Tensor,
-    index: Tensor,
-    dim: int = -1,
-    out: Tensor | None = None,
-    dim_size: int | None = None,
-    reduce: str = "sum",
-) -> Tensor:
-    """Sum rows by index, as nequip's function of this name, but out of place.
-
-    Only so can `torch.func.vmap` map a model over stacked parameters.
-    """
-    if out is not None or reduce != "sum" or dim_size is None:
-        raise NotImplementedError("sum into a new tensor of given size only")
-    shape = list(src.shape)
-    shape[dim] = dim_size
-    return src.new_zeros(shape).index_add(dim, index, src)
+__all__ = ["NequIPEnergy"]
 
 
 class NequIPEnergy(nn.Module):
@@ -60,10 +41,6 @@ class NequIPEnergy(nn.Module):
             s for s, (_, ir) in zip(features.slices(), features, strict=True) if str(ir) == "0e"
         ]
         self.n_features = sum(s.stop - s.start for s in self._scalars)
-        for module in energy.modules():
-            names = type(module).forward.__globals__
-            if "scatter" in names:  # a package brings its own copy of nequip's modules
-                names["scatter"] = scatter
 
     def forward(
         self, vectors: Tensor, species: Tensor, center: Tensor, neighbor: Tensor

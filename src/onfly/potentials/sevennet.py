@@ -1,6 +1,7 @@
 """SevenNet: ``sevennet-0`` and ``sevennet-l3i5`` (weights in the ``sevenn`` wheel), or a file.
 
-Checkpoint files are pickled: name only files that you trust.
+Checkpoint files are pickled. Those of the wheel are trusted as the wheel is; others only if the
+user says so (see `trust`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -15,18 +17,16 @@ from torch import Tensor
 
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import UNDIRECTED, EdgeBatch, EdgePotential
+from onfly.potentials.fast.sevennet_modules import with_fast_modules
 from onfly.potentials.precision import default_dtype
-from onfly.potentials.sevennet_energy import SevenNetEnergy
+from onfly.potentials.rebinding import rebind
+from onfly.potentials.sevennet_energy import SevenNetEnergy, message_gather
+from onfly.potentials.trust import require_trust
 
-__all__ = ["SevenNetPotential", "load", "matches"]
+__all__ = ["SevenNetPotential", "load"]
 
 # Our names -> the package's.
 NAMES = {"sevennet-0": "7net-0", "sevennet-l3i5": "7net-l3i5"}
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is a model of the wheel, or that of a checkpoint file."""
-    return name in NAMES or Path(name).suffix == ".pth"
 
 
 def load(
@@ -34,6 +34,9 @@ def load(
     elements: Sequence[str] | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008
     dtype: torch.dtype | None = None,
+    *,
+    trust_pickle: bool = False,
+    fast_kernels: bool = True,
 ) -> SevenNetPotential:
     """Load a SevenNet model; float32 unless another precision is asked for.
 
@@ -45,6 +48,8 @@ def load(
         If the package is not installed.
     FileNotFoundError
         If there is no such checkpoint file.
+    PickleRefusedError
+        If it is not trusted.
     ValueError
         If the model does not know an element, or is of an unsupported kind.
     """
@@ -55,9 +60,11 @@ def load(
     path = Path(pretrained_name_to_path(NAMES[name]) if name in NAMES else name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no SevenNet checkpoint at {path}")
+    if name not in NAMES:
+        require_trust(path, trust_pickle)
     with default_dtype(torch.float32):  # its tables are compared with those of the checkpoint
         model = load_checkpoint(str(path)).build_model()
-    potential = SevenNetPotential(name, model, device, dtype or torch.float32)
+    potential = SevenNetPotential(name, model, device, dtype or torch.float32, fast_kernels)
     potential.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     unknown = sorted(set(elements or ()) - set(potential.elements))
     if unknown:
@@ -76,27 +83,36 @@ class SevenNetPotential(EdgePotential):
         A `sevenn.nn.sequential.AtomGraphSequential`.
     device, dtype
         Where and in which precision it is evaluated.
+    fast_kernels
+        Whether onfly's kernels replace the model's modules (see `fast`).
     """
 
     family = "sevennet"
-    has_table = True
     index_kinds = UNDIRECTED
     defaults = Defaults(
         0.2, 3e-4, 3.0, 10.0, "step size measured on rock salt; the rest: paper's for NequIP"
     )
 
     def __init__(
-        self, name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        fast_kernels: bool = True,
     ) -> None:
         self.name, self.device, self.dtype = name, device, dtype
         # Trainable as released; denominators, shifts and scales are fixed numbers.
         trainable = [key for key, p in model.named_parameters() if p.requires_grad]
         self.fixed = tuple(key for key, p in model.named_parameters() if not p.requires_grad)
-        self._energy = SevenNetEnergy(model).to(device, dtype).eval().requires_grad_(False)
+        order = sorted(model.type_map.items(), key=lambda pair: pair[1])
+        self.elements = tuple(chemical_symbols[z] for z, _ in order)
+        self.has_table = fast_kernels and with_fast_modules(name, model)
+        rebind(model, message_gather=message_gather)  # for `torch.func.vmap`
+        energy = SevenNetEnergy(model, self.has_table).to(device, dtype)
+        self._energy = energy.eval().requires_grad_(False)
         named = dict(self._energy.model.named_parameters())
         self._weights: Params = {key: named[key] for key in trainable}
-        order = sorted(model.type_map.items(), key=lambda pair: pair[1])  # type: ignore[union-attr,operator]
-        self.elements = tuple(chemical_symbols[z] for z, _ in order)
         self.n_features = self._energy.n_features
         self.cutoff = float(self._energy.model.cutoff)
         self._reference = self._energy.reference().to(device)

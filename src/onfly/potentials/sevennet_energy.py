@@ -1,25 +1,34 @@
 """The energy of a SevenNet model as a function of the pair vectors.
 
 SevenNet (Park et al., JCTC 20, 4857 (2024)) is NequIP's architecture as a sequence of modules that
-pass a dictionary on. The modules are the loaded model's own or those of `sevennet_modules`; those
-before the radial functions and after the atomic energies (positions, sums, forces) are left out.
+pass a dictionary on. The modules are the loaded model's own or those of `fast`; those before the
+radial functions and after the atomic energies (positions, sums, forces) are left out.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from onfly.potentials.e3nn_convolution import in_slots, neighbor_table
 from onfly.potentials.edges import EdgeBatch
-from onfly.potentials.sevennet_modules import with_fast_modules
+from onfly.potentials.fast.e3nn_convolution import in_slots, neighbor_table
 
-__all__ = ["SevenNetEnergy"]
+__all__ = ["SevenNetEnergy", "message_gather"]
 
 READOUTS = ("reduce_input_to_hidden", "readout_FCN")
 RESCALE = "rescale_atomic_energy"
 EMBEDDING = "edge_embedding"
+
+
+def message_gather(node_features: Tensor, edge_dst: Tensor, message: Tensor) -> Tensor:
+    """Sum messages by atom, as SevenNet's function of this name, but out of place.
+
+    Only so can `torch.func.vmap` map a model over stacked parameters.
+    """
+    zero = message.new_zeros(len(node_features), *message.shape[1:])
+    return zero.index_add(0, edge_dst, message)
 
 
 class SevenNetEnergy(nn.Module):
@@ -29,6 +38,8 @@ class SevenNetEnergy(nn.Module):
     ----------
     model
         A `sevenn.nn.sequential.AtomGraphSequential`.
+    table
+        Whether its convolutions take the neighbours as a table.
 
     Raises
     ------
@@ -36,7 +47,7 @@ class SevenNetEnergy(nn.Module):
         If the model was trained on several levels of theory, or is of an unknown form.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, table: bool = False) -> None:
         super().__init__()
         if getattr(model, "modal_map", None):
             raise ValueError("SevenNet models of several levels of theory are not supported")
@@ -45,7 +56,8 @@ class SevenNetEnergy(nn.Module):
             raise ValueError(f"this SevenNet model ends in an unknown way: {', '.join(names)}")
         if EMBEDDING not in names:
             raise ValueError(f"this SevenNet model has no {EMBEDDING}: {', '.join(names)}")
-        self.model = with_fast_modules(model)
+        self.model = model
+        self.table = table
         self._names = names[: names.index(RESCALE)]
         self.n_features = self._readout().irreps_in.dim
 
@@ -63,6 +75,14 @@ class SevenNetEnergy(nn.Module):
     def _embed(self, vectors: Tensor, data: EdgeBatch) -> dict[str, Any]:
         """Do what the module of this name does, with distances once for both ends of a pair."""
         module = self.model._modules[EMBEDDING]
+        if not self.table:
+            r = vectors.square().sum(-1).sqrt()
+            return {
+                "edge_index": torch.stack([data.center, data.neighbor]),
+                "edge_embedding": module.basis_function(r)
+                * module.cutoff_function(r).unsqueeze(-1),
+                "edge_attr": module.spherical(vectors),
+            }
         rows, neighbors = neighbor_table(data)
         r = vectors.index_select(0, rows).square().sum(-1).sqrt()
         assert data.slots is not None
@@ -80,7 +100,8 @@ class SevenNetEnergy(nn.Module):
         vectors
             From centre to neighbour in Å, shape (E, 3).
         batch
-            Joined graphs, with table and undirected pairs; elements in the model's own order.
+            Joined graphs, with table and undirected pairs if the model takes them; elements in
+            the model's own order.
 
         Returns
         -------
@@ -96,7 +117,9 @@ class SevenNetEnergy(nn.Module):
                 data |= self._embed(vectors, batch)
                 continue
             if name == "onehot_idx_to_onehot":  # its own result is always of single precision
-                onehot = nn.functional.one_hot(species, module.num_classes).to(vectors.dtype)
+                # Not `one_hot`, which looks at the values on the host.
+                kinds = torch.arange(module.num_classes, device=vectors.device)
+                onehot = (species[:, None] == kinds).to(vectors.dtype)
                 data[module.key_output] = onehot
                 if module.key_additional_output is not None:
                     data[module.key_additional_output] = onehot

@@ -17,7 +17,7 @@ from torch import Tensor
 from onfly.potentials.base import Defaults, Params
 from onfly.potentials.edges import EdgeBatch, EdgePotential
 
-__all__ = ["ToyPotential", "load", "matches"]
+__all__ = ["ToyPotential", "load"]
 
 N_RADIAL = 8
 N_SPECIES_CHANNELS = 2
@@ -25,11 +25,6 @@ WIDTH = 16
 WELL_DEPTH = 0.4
 WELL_WIDTH = 2.0
 _NAME = re.compile(r"toy(?:-(\d+))?")
-
-
-def matches(name: str) -> bool:
-    """Say whether the name is ``toy`` or ``toy-SEED``."""
-    return _NAME.fullmatch(name) is not None
 
 
 def load(

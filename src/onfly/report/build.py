@@ -36,7 +36,7 @@ def build_report(
     FileNotFoundError
         If the folder holds no run.
     """
-    # plotly and matplotlib take seconds to import: not for those who only ask for the verdict
+    # matplotlib takes a second to import: not for those who only ask for the verdict
     from onfly.report.page import write_report
 
     folder = Path(run_folder).expanduser()

@@ -1,197 +1,329 @@
-"""Read the folder of a run for a report: whatever is there, finished or not.
+"""Fill `RunReportData` from the folder of a run: the one place that knows documents and files.
 
 A report is a view and must never stop for an unfinished file. What is missing stays empty, rows
-that are being written are left out, and all of it is said in `RunData.problems`.
+that are being written are left out, and all of it is said in `RunReportData.problems`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ase.io
 import numpy as np
-from ase import Atoms
-from pydantic import BaseModel, ValidationError
 
-from onfly.schemas.label import LabelDoc
-from onfly.schemas.model import FineTunedModelDoc
-from onfly.schemas.run import RunDoc
-from onfly.schemas.types import to_atoms
-
-__all__ = ["RunData", "find_setting", "load_documents", "load_run", "to_atoms"]
-
-THERMO_COLUMNS = (
-    "step",
-    "time_fs",
-    "stage",
-    "temperature",
-    "potential_energy",
-    "kinetic_energy",
-    "total_energy",
-    "volume",
-    "energy_std",
-    "probability",
+from onfly.artifacts.trajectory import TrajectoryFolder
+from onfly.artifacts.workspace import RUNS, RunWorkspace
+from onfly.bayes.calibration import Calibration
+from onfly.labels.errors import LabelError
+from onfly.labels.store import LabelStore
+from onfly.proof import Ledger, LedgerEntry, closing_block
+from onfly.proof import Verdict as Proof
+from onfly.report.logs import last_frame, thermo_columns
+from onfly.report.records import (
+    AUDITS,
+    CalibrationState,
+    Counts,
+    Identity,
+    LabelRow,
+    Stage,
+    Tolerance,
+    TrainingRow,
+    TrajectoryData,
+    Verdict,
 )
-DocT = TypeVar("DocT", bound=BaseModel)
+from onfly.report.run_data import RunReportData
+from onfly.report.verdict import describe
+from onfly.rounds.close import proof_rule
+from onfly.rounds.verdict import judge_run
+from onfly.schemas import FineTunedModelDoc, LabelDoc, PosteriorDoc, RunState, TrajectoryDoc
+from onfly.schemas.types import to_atoms
+from onfly.spec import MDStage
+
+__all__ = ["judge", "load_documents", "load_run", "workspace_of"]
+
+UNITS = {"force": "eV/Å", "stress": "eV/Å³"}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RunData:
-    """All that a report needs of one run.
+def workspace_of(folder: str | Path) -> RunWorkspace:
+    """Return the workspace of a run's folder.
 
-    Attributes
-    ----------
-    folder
-        The run's folder.
-    run
-        Its state.
-    model
-        The published model, if there is one.
-    labels
-        In the order of their index.
-    thermo
-        Column name to values, shape (n_steps,), in the order of the steps; energies in eV, NaN
-        where nothing was written. ``source`` is an array of strings.
-    training
-        Records of the updates, in order.
-    last_frame
-        The last frame of the trajectory.
-    problems
-        What could not be read, in words.
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no ``run.json``, or lies outside an artifact directory.
     """
-
-    folder: Path
-    run: RunDoc
-    model: FineTunedModelDoc | None = None
-    labels: list[LabelDoc] = field(default_factory=list)
-    thermo: Mapping[str, np.ndarray] = field(default_factory=dict)
-    training: list[dict[str, Any]] = field(default_factory=list)
-    last_frame: Atoms | None = None
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def n_steps(self) -> int:
-        """MD steps done so far; a running segment is ahead of the run's state."""
-        logged = int(self.thermo["step"][-1]) if len(self.thermo.get("step", ())) else 0
-        return max(self.run.md_step, logged)
-
-    @cached_property
-    def _clock(self) -> tuple[np.ndarray, np.ndarray]:
-        step, time = self.thermo.get("step", np.empty(0)), self.thermo.get("time_fs", np.empty(0))
-        known = np.isfinite(time)
-        return step[known], time[known]
-
-    def time_ps(self, steps: Any) -> np.ndarray:
-        """Return the times of MD steps in ps, interpolated in the log (NaN without a log)."""
-        step, time = self._clock
-        wanted = np.asarray(steps, dtype=float)
-        if step.size < 2:
-            return np.full(wanted.shape, np.nan)
-        inside = np.interp(wanted, step, time)
-        first, last = (
-            (time[1] - time[0]) / (step[1] - step[0]),
-            ((time[-1] - time[-2]) / (step[-1] - step[-2])),
+    path = Path(folder).expanduser().absolute()
+    if not (path / "run.json").is_file():
+        raise FileNotFoundError(
+            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
         )
-        inside = np.where(wanted < step[0], time[0] - (step[0] - wanted) * first, inside)
-        inside = np.where(wanted > step[-1], time[-1] + (wanted - step[-1]) * last, inside)
-        return inside / 1000
-
-    @property
-    def has_clock(self) -> bool:
-        """Whether steps can be given as times."""
-        return self._clock[0].size >= 2
-
-    def axis(self, steps: Any) -> np.ndarray:
-        """Return steps on the report's time axis: ps, or MD steps without a log."""
-        return self.time_ps(steps) if self.has_clock else np.asarray(steps, dtype=float)
-
-    @property
-    def axis_range(self) -> tuple[float, float] | None:
-        """Ends of that axis, with a little room for markers; None at the very start."""
-        steps = [label.md_step or 0 for label in self.labels]
-        end = float(self.axis(max([self.n_steps, *steps])))
-        return (-0.015 * end, 1.015 * end) if end > 0 else None
-
-    @property
-    def axis_label(self) -> str:
-        """Name of that axis."""
-        return "simulated time (ps)" if self.has_clock else "MD step"
-
-    @property
-    def judged_labels(self) -> list[LabelDoc]:
-        """Labels with a prediction made before they were learned."""
-        return [label for label in self.labels if label.predicted_energy is not None]
+    if path.parent.name != RUNS:
+        raise FileNotFoundError(
+            f"{path} lies in no folder {RUNS!r}: its labels are in the artifact directory, so give "
+            "<artifact dir>/runs/<run_id>, of a copy of the whole directory if need be"
+        )
+    return RunWorkspace(path.parent.parent, path.name)
 
 
 def load_documents(
     folder: str | Path, problems: list[str] | None = None
-) -> tuple[RunDoc, FineTunedModelDoc | None]:
+) -> tuple[RunState, FineTunedModelDoc | None]:
     """Read the state of a run and its published model, without labels and logs.
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no ``run.json``.
-    ValueError
-        If ``run.json`` is no state of a run.
+    ArtifactError
+        If ``run.json`` is damaged, or of another version of onfly.
     """
-    path = Path(folder).expanduser()
-    if not (path / "run.json").is_file():
-        raise FileNotFoundError(
-            f"{path} holds no run.json: give the folder of a run, <artifact dir>/runs/<run_id>"
-        )
-    try:
-        run = RunDoc.model_validate_json((path / "run.json").read_text())
-    except ValidationError as error:
-        raise ValueError(f"{path / 'run.json'} is no state of a run: {error}") from error
+    workspace = workspace_of(folder)
+    run = workspace.read_state()
+    path = workspace.folder / "model.json"
     model = None
-    if (path / "model.json").is_file():
+    if path.is_file():
         found: list[str] = [] if problems is None else problems
-        model = _attempt(path / "model.json", _reader(FineTunedModelDoc), found)
+        model = _attempt(
+            path, lambda p: FineTunedModelDoc.model_validate_json(p.read_text()), found
+        )
     return run, model
 
 
-def load_run(folder: str | Path) -> RunData:
+def judge(
+    run: RunState,
+    model: FineTunedModelDoc | None = None,
+    ledger: Ledger | None = None,
+    n_steps: int | None = None,
+) -> Verdict:
+    """Return what is proven of a run; what its published model says is kept.
+
+    Parameters
+    ----------
+    run, model
+        Documents of the run's folder.
+    ledger
+        Of the run; needed where no model is published.
+    n_steps
+        MD steps so far, where they are ahead of the state.
+    """
+    own = model is not None and model.model_id == run.posterior.model_id
+    if own and model is not None and model.verdict:
+        return describe(run, Proof.model_validate(model.verdict), n_steps)
+    return describe(run, judge_run(run, ledger or Ledger()), n_steps)
+
+
+def load_run(folder: str | Path) -> RunReportData:
     """Read the folder of a run.
 
     Raises
     ------
     FileNotFoundError
         If it holds no ``run.json``.
-    ValueError
-        If ``run.json`` is no state of a run.
+    ArtifactError
+        If ``run.json`` is damaged, or of another version of onfly.
     """
-    path = Path(folder).expanduser()
+    workspace = workspace_of(folder)
     problems: list[str] = []
-    run, model = load_documents(path, problems)
-    labels = _each(path / "labels", "*.json", _reader(LabelDoc), problems)
-    training = _each(path / "training", "*.json", lambda p: json.loads(p.read_text()), problems)
-    return RunData(
-        folder=path,
-        run=run,
-        model=model,
-        labels=sorted(labels, key=lambda label: -1 if label.index is None else label.index),
-        thermo=_thermo(path / "thermo", problems),
-        training=[record for record in training if isinstance(record, dict)],
-        last_frame=_last_frame(path / "trajectory"),
-        problems=problems,
+    run, model = load_documents(workspace.folder, problems)
+    posterior, spec = run.posterior, run.posterior.spec
+    ledger = _attempt(
+        workspace.ledger_path, lambda _: workspace.read_ledger(posterior.n_records), problems
+    ) or Ledger()  # fmt: skip
+    records = _trainings(workspace, problems)
+    folders = {f.index: f for f in workspace.trajectory_folders()}
+    trajectories = tuple(
+        _trajectory(doc, folders.get(doc.index), problems) for doc in run.trajectories
+    )
+    labels = _labels(workspace, ledger, trajectories, problems)
+    n_steps = sum(trajectory.n_steps for trajectory in trajectories)
+    audits = ledger.of(*AUDITS)
+    ensemble = posterior.ensemble
+    first = next((row.structure for row in labels if row.structure is not None), None)
+    return RunReportData(
+        identity=Identity(
+            run_id=run.run_id,
+            formula=posterior.formula_pretty or "",
+            n_atoms=posterior.nsites,
+            campaign=posterior.campaign,
+            model_id=model.model_id if model else None,
+            seed=spec.seed,
+            posterior=ensemble.posterior if ensemble else spec.posterior.kind,
+            generation=ensemble.generation if ensemble else None,
+            energy_offset=posterior.energy_offset,
+            level_of_theory=spec.labels.level_of_theory,
+        ),
+        foundation=posterior.foundation_model,
+        labeller=posterior.labeller,
+        tolerances=_tolerances(posterior),
+        verdict=judge(run, model, ledger, n_steps),
+        counts=Counts(
+            n_labels=posterior.n_labels,
+            n_seeds=posterior.n_seeds,
+            n_calls=posterior.n_calls,
+            n_audits=posterior.n_audits,
+            n_waits=posterior.n_waits,
+        ),
+        labels=labels,
+        audit_outcomes=tuple(entry.within() for entry in audits),
+        n_unjudged=sum(entry.label is None for entry in audits),
+        trajectories=trajectories,
+        stages=tuple(_stage(stage) for stage in spec.trajectories.stages),
+        trainings=tuple(_training(record) for record in records),
+        calibration=_calibration(run, ledger, problems),
+        audit_interval=spec.rounds.audit_interval,
+        max_probability=min(t.max_probability for t in spec.tolerance),
+        required_coverage=spec.proof.coverage,
+        confidence=spec.proof.confidence,
+        attempts=spec.proof.attempts,
+        cpu_seconds=run.cpu_seconds,
+        settings=spec.to_flat(defaults=True),
+        structure=to_atoms(model.structure) if model else first,
+        versions=model.versions if model else {},
+        problems=tuple(problems),
     )
 
 
-def _reader(doc: type[DocT]) -> Callable[[Path], DocT]:
-    return lambda path: doc.model_validate_json(path.read_text())
+def _tolerances(posterior: PosteriorDoc) -> tuple[Tolerance, ...]:
+    found = []
+    if posterior.threshold_ev is not None:
+        found.append(Tolerance("energy", posterior.threshold_ev, "eV"))
+    for tolerance in posterior.spec.tolerance:
+        if tolerance.quantity in UNITS:
+            found.append(Tolerance(tolerance.name, tolerance.value, UNITS[tolerance.quantity]))
+    return tuple(found)
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
-    # a leading dot marks an unfinished write
-    return sorted(p for p in folder.glob(pattern) if not p.name.startswith("."))
+def _trajectory(
+    doc: TrajectoryDoc, folder: TrajectoryFolder | None, problems: list[str]
+) -> TrajectoryData:
+    thermo = thermo_columns(folder.thermo_files() if folder else (), problems)
+    logged = int(thermo["step"][-1]) if thermo["step"].size else 0
+    return TrajectoryData(
+        index=doc.index,
+        thermo=thermo,
+        n_steps=max(doc.md_step, logged),  # a running segment is ahead of the run's state
+        n_steps_total=max(doc.n_steps, doc.md_step),
+        last_frame=last_frame(folder.trajectory_files()) if folder else None,
+    )
+
+
+def _labels(
+    workspace: RunWorkspace,
+    ledger: Ledger,
+    trajectories: Sequence[TrajectoryData],
+    problems: list[str],
+) -> tuple[LabelRow, ...]:
+    """Return the entries of the ledger that have a label, with what the store holds of it."""
+    store = LabelStore(workspace.store.root / "labels")
+    known = {trajectory.index: trajectory for trajectory in trajectories}
+    rows = []
+    for entry in ledger.entries:
+        if entry.label is None:
+            continue
+        try:
+            label: LabelDoc | None = store.get(entry.label)
+        except (LabelError, OSError) as error:
+            problems.append(f"label {entry.index} could not be read: {str(error).splitlines()[0]}")
+            label = None
+        trajectory = known.get(entry.trajectory, TrajectoryData(entry.trajectory))
+        rows.append(_label(entry, label, trajectory, ledger))
+    return tuple(rows)
+
+
+def _label(
+    entry: LedgerEntry, label: LabelDoc | None, trajectory: TrajectoryData, ledger: Ledger
+) -> LabelRow:
+    return LabelRow(
+        index=entry.index,
+        reason=entry.reason,
+        energy=float("nan") if label is None else label.energy,
+        trajectory=entry.trajectory,
+        step=entry.step,
+        time_fs=float(trajectory.time_fs(entry.step)),
+        generation=None if entry.generation < 0 else entry.generation,
+        attempt=entry.attempt,
+        predicted_mean=entry.mean,
+        predicted_std=entry.std,
+        probability=entry.probability,
+        energy_error=entry.error,
+        foundation_error=entry.foundation_error,
+        force_rmse=entry.force_rmse,
+        foundation_force_rmse=entry.foundation_force_rmse,
+        learned_generation=ledger.generation_that_learned(entry.index),
+        seconds=None if label is None else label.elapsed,
+        corrections=() if label is None else tuple(label.corrections),
+        structure=None if label is None else to_atoms(label.structure),
+    )
+
+
+def _trainings(workspace: RunWorkspace, problems: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted((workspace.folder / "training").glob("[0-9]*.json")):
+        record = _attempt(path, lambda p: json.loads(p.read_text()), problems)
+        if isinstance(record, dict) and "generation" in record:
+            found.append(record)
+    return found
+
+
+def _training(record: Mapping[str, Any]) -> TrainingRow:
+    return TrainingRow(
+        generation=record["generation"],
+        n_labels=record.get("n_labels"),
+        seconds=record.get("seconds"),
+        drift=record.get("drift"),
+        chains=tuple(record.get("chains") or ()),
+    )
+
+
+def _stage(stage: MDStage) -> Stage:
+    values = dict.fromkeys(stage.temperatures)
+    known = stage.driver == "md"
+    return Stage(
+        n_steps=str(stage.n_steps),
+        temperature=" → ".join(f"{value:g} K" for value in values) or "–",
+        pressure="–" if stage.pressure is None else f"{stage.pressure:g} kbar",
+        ensemble=f"{stage.ensemble.upper()} ({stage.resolved_dynamics})" if known else stage.driver,
+    )
+
+
+def _calibration(
+    run: RunState, ledger: Ledger, problems: list[str]
+) -> tuple[CalibrationState, ...]:
+    """Replay the calibration: the state that judged each label, and the one after the last."""
+    entries = [e for e in ledger.entries if e.error is not None and e.std and np.isfinite(e.std)]
+    # the errors of a closing block count once it is decided
+    rule = proof_rule(run)
+    block = closing_block(ledger, rule) if rule is not None else None
+    if block is not None and block.state == "open":
+        entries = [e for e in entries if e.attempt != block.attempt]
+    content = run.posterior.calibration.model_dump()
+    states = _replay(entries, Calibration(**content | {"n": 0.0, "sum_z2": 0.0}))
+    if not np.isclose(states[-1].n, content["n"]):
+        # it went on from the calibration of a model, or the prior was changed on the way
+        n, sum_z2 = (content[k] - getattr(states[-1], k) for k in ("n", "sum_z2"))
+        earlier = {"n": max(n, 0.0), "sum_z2": max(sum_z2, 0.0)}
+        states = _replay(entries, Calibration(**content | earlier))
+        if not np.isclose(states[-1].n, content["n"]):
+            problems.append(
+                "the history of the calibration is not known exactly, since it began elsewhere or "
+                "was changed on the way: figures about error bars are approximate"
+            )
+    indices = [*(entry.index for entry in entries), None]
+    return tuple(
+        CalibrationState(index, s.shape + s.n / 2, s.rate + s.sum_z2 / 2)
+        for index, s in zip(indices, states, strict=True)
+    )
+
+
+def _replay(entries: Sequence[LedgerEntry], start: Calibration) -> list[Calibration]:
+    states = [start]
+    for entry in entries:
+        if entry.error is not None and entry.std is not None:
+            states.append(states[-1].update(entry.error, entry.std))
+    return states
 
 
 def _attempt(path: Path, read: Callable[[Path], T], problems: list[str]) -> T | None:
@@ -201,63 +333,3 @@ def _attempt(path: Path, read: Callable[[Path], T], problems: list[str]) -> T | 
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         problems.append(f"{path.parent.name}/{path.name} could not be read: {first}")
         return None
-
-
-def _each(folder: Path, pattern: str, read: Callable[[Path], T], problems: list[str]) -> list[T]:
-    found = (_attempt(path, read, problems) for path in _files(folder, pattern))
-    return [item for item in found if item is not None]
-
-
-def _number(text: str | None) -> float:
-    return float(text) if text not in (None, "", "None") else float("nan")  # type: ignore[arg-type]
-
-
-def _thermo(folder: Path, problems: list[str]) -> dict[str, np.ndarray]:
-    rows: dict[int, tuple[list[float], str]] = {}
-    for path in _files(folder, "*.csv"):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                # the last line may be half written: `source` is its last column
-                if row.get("source") not in ("model", "label"):
-                    continue
-                try:
-                    values = [_number(row.get(name)) for name in THERMO_COLUMNS]
-                    rows[int(values[0])] = (values, row["source"])  # a later segment wins
-                except ValueError as error:
-                    problems.append(f"a line of thermo/{path.name} could not be read: {error}")
-    order = sorted(rows)
-    table = np.array([rows[step][0] for step in order]).reshape(len(order), len(THERMO_COLUMNS))
-    columns = {name: table[:, i] for i, name in enumerate(THERMO_COLUMNS)}
-    columns["source"] = np.array([rows[step][1] for step in order], dtype=str)
-    return columns
-
-
-def _last_frame(folder: Path) -> Atoms | None:
-    for path in reversed(_files(folder, "*.extxyz")):
-        if path.stat().st_size == 0:
-            continue
-        for index in (-1, 0):
-            try:
-                atoms = ase.io.read(path, index=index, format="extxyz")
-            except Exception:  # half-written frames raise errors of many kinds
-                continue
-            if isinstance(atoms, Atoms):
-                return atoms
-    return None
-
-
-def find_setting(settings: Any, name: str) -> Any:
-    """Find a key at any depth of nested settings; None if it is not there."""
-    if isinstance(settings, Mapping):
-        if name in settings and settings[name] is not None:
-            return settings[name]
-        children = list(settings.values())
-    elif isinstance(settings, list | tuple):
-        children = list(settings)
-    else:
-        return None
-    for child in children:
-        found = find_setting(child, name)
-        if found is not None:
-            return found
-    return None

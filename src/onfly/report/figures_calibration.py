@@ -8,51 +8,46 @@ import numpy as np
 from scipy import stats
 
 from onfly.analysis.metrics import binomial_interval, reliability_curve
-from onfly.bayes.calibration import Calibration
 from onfly.report import theme
-from onfly.report.data import RunData, find_setting
-from onfly.report.spec import Band, Figure, Heat, Line, Panel, Points, Reference
-from onfly.report.verdict import MIN_COVERAGE, percent
-from onfly.schemas.label import LabelDoc
+from onfly.report.plot import Drawing, Plot, whole_numbers
+from onfly.report.records import CalibrationState, LabelRow
+from onfly.report.run_data import RunReportData
+from onfly.report.verdict import percent
 
-__all__ = ["CalibrationHistory", "calibration_history", "coverage", "lambda_posterior"]
-__all__ += ["reliability", "z_score_history"]
+__all__ = ["Judged", "coverage", "judged_predictions", "lambda_posterior", "reliability"]
+__all__ += ["z_score_history"]
 
 
 @dataclass(frozen=True)
-class CalibrationHistory:
-    """The calibration before each label that counted, and after the last.
+class Judged:
+    """Labels that the calibration counted; ``states[i]`` judged ``labels[i]``.
 
-    Attributes
-    ----------
-    labels
-        Shape (n,).
-    states
-        ``states[i]`` judged ``labels[i]``; one more than labels.
+    There is one state more than labels: the one after the last.
     """
 
-    labels: list[LabelDoc]
-    states: list[Calibration]
+    labels: tuple[LabelRow, ...]
+    states: tuple[CalibrationState, ...]
 
     @property
     def errors(self) -> np.ndarray:
         """Errors in eV, shape (n,)."""
-        return np.array([label.error for label in self.labels], dtype=float)
+        return np.array([label.energy_error for label in self.labels], dtype=float)
 
     @property
     def scales(self) -> np.ndarray:
         """Scales of the predictive Student-t in eV, shape (n,)."""
-        return np.array(
-            [
-                (label.predicted_std or 0.0) * state.scale_factor
-                for label, state in zip(self.labels, self.states, strict=False)
-            ]
-        )
+        pairs = zip(self.labels, self.states, strict=False)
+        return np.array([(x.predicted_std or 0.0) * state.scale_factor for x, state in pairs])
 
     @property
     def dof(self) -> np.ndarray:
         """Degrees of freedom of each prediction, shape (n,)."""
-        return np.array([state.dof for state in self.states[:-1]])
+        return np.array([state.dof for state in self.states[: len(self.labels)]])
+
+    @property
+    def audit(self) -> np.ndarray:
+        """Which of them are audits, shape (n,)."""
+        return np.array([label.is_audit for label in self.labels], dtype=bool)
 
     def standard_scores(self) -> np.ndarray:
         """Errors as standard normal scores: the normal quantile of their predicted probability.
@@ -63,190 +58,123 @@ class CalibrationHistory:
         return stats.norm.ppf(np.clip(u, 1e-12, 1 - 1e-12))
 
 
-def calibration_history(data: RunData) -> CalibrationHistory:
-    """Replay the calibration from the labels."""
-    fields = data.run.calibration.model_dump()
-    state = Calibration(**(fields | {"n": 0.0, "sum_z2": 0.0}))
-    labels, states = [], [state]
-    for label in data.judged_labels:
-        std = label.predicted_std
-        if std is None or not np.isfinite(std) or std <= 0 or label.error is None:
-            continue
-        state = state.update(label.error, std)
-        labels.append(label)
-        states.append(state)
-    return CalibrationHistory(labels, states)
+def judged_predictions(data: RunReportData) -> Judged:
+    """Return the labels that the calibration counted, with the state that judged each."""
+    known = {label.index: label for label in data.judged}
+    pairs = [(known[s.label], s) for s in data.calibration if s.label in known]
+    last = tuple(s for s in data.calibration if s.label is None)
+    return Judged(tuple(label for label, _ in pairs), (*(s for _, s in pairs), *last))
 
 
-def _gamma(state: Calibration) -> stats.rv_continuous:
-    return stats.gamma(a=state.shape + state.n / 2, scale=1 / (state.rate + state.sum_z2 / 2))
-
-
-def lambda_posterior(data: RunData, history: CalibrationHistory) -> Figure | None:
-    """Gamma density of λ after each label that counted."""
+def lambda_posterior(data: RunReportData, history: Judged) -> Drawing | None:
+    """Belief about 1/√λ after each label that counted."""
     if not history.labels:
         return None
-    # as 1/sqrt(λ), the factor on the error bars: a number that speaks for itself
-    ends = [_gamma(state).ppf([0.002, 0.998]) ** -0.5 for state in history.states]
-    factor = np.geomspace(min(0.6, 0.9 * np.min(ends)), max(1.6, 1.1 * np.max(ends)), 160)
-    lam = factor**-2.0
-    columns = []
-    for state in history.states:
-        density = _gamma(state).pdf(lam) * 2 * lam  # per unit of ln(factor)
-        columns.append(density / max(density.max(), 1e-300))
-    x = np.arange(len(history.states), dtype=float)
-    middle = np.array([_gamma(state).median() for state in history.states]) ** -0.5
-    return Figure(
-        key="lambda",
-        title="How much must the model's own error bars be widened?",
-        xlabel="errors seen so far",
-        integer_x=True,
-        panels=[
-            Panel(
-                "factor on error bars, 1/√λ",
-                [
-                    Heat(x, factor, np.array(columns).T, "density"),
-                    Line(x, middle, "median", theme.INK, width=2),
-                ],
-                [Reference(1.0, "1: right as they are", theme.THRESHOLD)],
-                log=True,
-                yrange=(float(factor[0]), float(factor[-1])),
-            )
-        ],
-        note="The belief about the factor after each label (posterior of λ; dark is likely). "
-        "Above 1 the model was too sure of itself and its error bars are widened before they "
-        "decide; below 1 it was too cautious.",
-        height=340,
-        wide=False,
+    # 1/√λ is the factor on the error bars: a number that speaks for itself
+    tails = np.array([0.025, 0.25, 0.5, 0.75, 0.975])
+    factors = np.array(
+        [stats.gamma(a=s.a, scale=1 / s.b).ppf(tails) ** -0.5 for s in history.states]
+    )
+    x = np.arange(len(factors))
+    plot = Plot("lambda", xlabel="errors seen so far")
+    axes = plot.panel
+    for low, high, alpha, name in ((0, 4, 0.18, "95 %"), (1, 3, 0.35, "50 %")):
+        axes.fill_between(
+            x, factors[:, low], factors[:, high], color=theme.MODEL, alpha=alpha, lw=0, label=name
+        )
+    axes.plot(x, factors[:, 2], color=theme.INK, lw=2, label="median")
+    axes.set(ylabel="factor on error bars, 1/√λ", xlim=(0, max(len(x) - 1, 1)))
+    whole_numbers(axes.xaxis)
+    plot.limit(axes, 1.0, "1: right as they are")
+    plot.logarithmic(axes)
+    return plot.finish(
+        "How much must the model's own error bars be widened?",
+        "The belief about the factor after each label (posterior of λ). Above 1 the model was too "
+        "sure of itself and its error bars are widened before they decide; below 1 it was too "
+        "cautious.",
     )
 
 
-def z_score_history(data: RunData, history: CalibrationHistory) -> Figure | None:
+def z_score_history(data: RunReportData, history: Judged) -> Drawing | None:
     """Errors in units of the calibrated error bar."""
     if not history.labels:
         return None
     scores = history.standard_scores()
-    items: list[Band | Points] = []
-    x = data.axis([label.md_step or 0 for label in history.labels])
+    x = data.label_axis(history.labels)
+    plot = Plot("z-scores", xlabel=data.axis_label)
+    axes = plot.panel
+    axes.axhspan(-1.96, 1.96, color=theme.GRID, alpha=0.5, lw=0, label="95 % of points")
     # an order of colours that agrees with the other figures
     for reason in theme.REASON_ORDER:
-        index = [i for i, label in enumerate(history.labels) if label.reason == reason]
-        if index:
-            name, color, symbol = theme.REASONS[reason]
-            items.append(
-                Points(x[index], scores[index], name, color, symbol=symbol)  # type: ignore[arg-type]
-            )
+        places = [i for i, label in enumerate(history.labels) if label.reason == reason]
+        if places:
+            name, color, marker = theme.REASONS[reason]
+            texts = [f"label {history.labels[i].index}: {scores[i]:+.2f}" for i in places]
+            plot.points(axes, x[places], scores[places], name, color, marker, texts)
     reach = max(3.2, 1.1 * float(np.abs(scores).max()))
-    return Figure(
-        key="z-scores",
-        title="Are errors as large as predicted?",
-        xlabel=data.axis_label,
-        xrange=data.axis_range,
-        panels=[
-            Panel(
-                "error / error bar (z-score)",
-                items,
-                [
-                    Reference(1.96, "95 % of points lie between the lines", theme.MUTED),
-                    Reference(-1.96, "", theme.MUTED),
-                ],
-                yrange=(-reach, reach),
-            )
-        ],
-        note="Points far outside the lines: the model was too sure. All points close to zero: "
+    axes.set(ylabel="error / error bar (z-score)", ylim=(-reach, reach))
+    if (limits := data.axis_limits) is not None:
+        axes.set_xlim(limits)
+    return plot.finish(
+        "Are errors as large as predicted?",
+        "Points far outside the band: the model was too sure. All points close to zero: "
         "it was too cautious, which costs labels but not accuracy. "
         f"Spread of all points: {np.sqrt(np.mean(scores**2)):.2f} (1 is ideal).",
-        height=340,
-        wide=False,
     )
 
 
-def reliability(data: RunData, history: CalibrationHistory) -> Figure | None:
+def reliability(data: RunReportData, history: Judged) -> Drawing | None:
     """Claimed against observed coverage of the calibrated intervals."""
     if not history.labels:
         return None
-    errors, scales, dof = history.errors, history.scales, history.dof
+    errors, scales, dof, audit = history.errors, history.scales, history.dof, history.audit
+    plot = Plot("reliability", (240,), xlabel="claimed probability (%)")
+    axes = plot.panel
     curve = reliability_curve(errors, scales, dof)
-    items: list[Line | Band] = [
-        Band(100 * curve.nominal, 100 * curve.low, 100 * curve.high, "95 % interval", theme.MODEL),
-        Line(np.array([0.0, 100.0]), np.array([0.0, 100.0]), "ideal", theme.MUTED, dash="dash"),
-        Line(
-            100 * curve.nominal,
-            100 * curve.observed,
-            f"all {curve.n} labels",
-            theme.MODEL,
-            width=2.2,
-        ),
-    ]
-    audit = np.array([label.reason == "audit" for label in history.labels])
+    x = 100 * curve.nominal
+    axes.fill_between(
+        x, 100 * curve.low, 100 * curve.high, color=theme.MODEL, alpha=0.15, lw=0,
+        label="95 % interval",
+    )  # fmt: skip
+    axes.plot([0, 100], [0, 100], color=theme.MUTED, ls="--", lw=1.2, label="ideal")
+    axes.plot(x, 100 * curve.observed, color=theme.MODEL, lw=2, label=f"all {curve.n} labels")
     if audit.any():
         own = reliability_curve(errors[audit], scales[audit], dof[audit])
-        items.append(
-            Line(
-                100 * own.nominal,
-                100 * own.observed,
-                f"{own.n} audits only",
-                theme.AUDIT,
-                width=2.2,
-            )
-        )
-    return Figure(
-        key="reliability",
-        title="Reliability: claimed against observed",
-        xlabel="claimed probability (%)",
-        panels=[Panel("errors inside the claimed interval (%)", items, yrange=(0, 101))],
-        note="When the model claims that an error lies in an interval with 80 % probability, 80 % "
+        axes.plot(x, 100 * own.observed, color=theme.AUDIT, lw=2, label=f"{own.n} audits only")
+    axes.set(ylabel="errors inside (%)", xlim=(0, 100), ylim=(0, 101))
+    return plot.finish(
+        "Reliability: claimed against observed",
+        "When the model claims that an error lies in an interval with 80 % probability, 80 % "
         "of the errors should. Below the dashed line it claims too much.",
-        height=360,
-        xrange=(0, 100),
-        wide=False,
+        columns=2,
     )
 
 
-def coverage(data: RunData) -> Figure | None:
+def coverage(data: RunReportData) -> Drawing | None:
     """Fraction of the audits within the threshold, after each of them, with its interval."""
-    audits = [label for label in data.judged_labels if label.reason == "audit"]
-    if not audits:
+    if not data.audit_outcomes:
         return None
-    inside = np.cumsum([abs(label.error or 0.0) <= data.run.threshold_ev for label in audits])
-    n = np.arange(1, len(audits) + 1)
+    inside = np.cumsum(data.audit_outcomes)
+    n = np.arange(1, len(inside) + 1)
     bounds = np.array([binomial_interval(int(k), int(m)) for k, m in zip(inside, n, strict=True)])
-    goal = float(find_setting(data.run.settings, "min_coverage") or MIN_COVERAGE)
-    share = 100 * inside / n
-    return Figure(
-        key="coverage",
-        title="Proven accuracy: audits within the threshold",
-        xlabel="number of audits",
-        integer_x=True,
-        panels=[
-            Panel(
-                "audits within threshold (%)",
-                [
-                    Band(
-                        n.astype(float),
-                        100 * bounds[:, 0],
-                        100 * bounds[:, 1],
-                        "95 % interval",
-                        theme.AUDIT,
-                    ),
-                    Line(n.astype(float), share, "so far", theme.AUDIT, width=2.2),
-                    Points(
-                        n.astype(float),
-                        share,
-                        "audit",
-                        theme.AUDIT,
-                        symbol="diamond",
-                        size=6,
-                        legend=False,
-                    ),
-                ],
-                [Reference(100 * goal, f"required {100 * goal:.0f} %", theme.THRESHOLD)],
-                yrange=(0, 104),
-            )
-        ],
-        note=f"{inside[-1]} of {n[-1]} audits; the share of all steps that would pass is "
+    share, goal = 100 * inside / n, data.required_coverage
+    plot = Plot("coverage", (240,), xlabel="number of audits")
+    axes = plot.panel
+    axes.fill_between(
+        n, 100 * bounds[:, 0], 100 * bounds[:, 1], color=theme.AUDIT, alpha=0.18, lw=0,
+        label="95 % interval",
+    )  # fmt: skip
+    axes.plot(n, share, color=theme.AUDIT, lw=2)
+    texts = [f"{k} of {m} audits" for k, m in zip(inside, n, strict=True)]
+    plot.points(axes, n, share, "share so far", theme.AUDIT, "D", texts, markersize=5)
+    axes.set(ylabel="audits within tolerance (%)", ylim=(0, 104))
+    whole_numbers(axes.xaxis)
+    plot.limit(axes, 100 * goal, "")
+    axes.plot([], [], color=theme.THRESHOLD, ls="--", lw=1.2, label=f"required {100 * goal:.0f} %")
+    return plot.finish(
+        "How many audits kept the tolerance?",
+        f"{inside[-1]} of {n[-1]} audits; the share of all steps that would pass is "
         f"{percent(bounds[-1, 0])} to {percent(bounds[-1, 1])} with 95 % confidence "
-        "(binomial, Clopper-Pearson). Few audits leave a wide interval.",
-        height=360,
-        wide=False,
+        "(binomial, Clopper-Pearson). These are the audits of all weights that the run had; the "
+        "proof above is that of its last closing block.",
     )

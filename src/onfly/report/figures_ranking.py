@@ -6,16 +6,14 @@ calibrated one that decided at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onfly.analysis.metrics import auc_roc, mean_log_likelihood, mll_by_error_interval, rmse
 from onfly.report import theme
-from onfly.report.data import RunData
-from onfly.report.figures_calibration import CalibrationHistory
-from onfly.report.spec import Figure, Line, Panel, Points
+from onfly.report.figures_calibration import Judged
+from onfly.report.plot import Drawing, Plot
 
 __all__ = ["FEW", "ErrorBarQuality", "error_bar_quality", "likelihood_by_error"]
 
@@ -55,26 +53,20 @@ class ErrorBarQuality:
     auc_half: float | None
 
 
-def error_bar_quality(data: RunData, history: CalibrationHistory) -> list[ErrorBarQuality]:
+def error_bar_quality(threshold: float, history: Judged) -> list[ErrorBarQuality]:
     """Return the measures over all labels, the audits, and the interventions."""
     if not history.labels:
         return []
-    audit = _is_audit(history)
+    audit = history.audit
     groups = (
         ("all labels", np.ones_like(audit)),
         ("audits (random steps)", audit),
         ("interventions", ~audit),
     )
-    return [_quality(name, mask, data.run.threshold_ev, history) for name, mask in groups]
+    return [_quality(name, mask, threshold, history) for name, mask in groups]
 
 
-def _is_audit(history: CalibrationHistory) -> np.ndarray:
-    return np.array([label.reason == "audit" for label in history.labels])
-
-
-def _quality(
-    name: str, mask: np.ndarray, threshold: float, history: CalibrationHistory
-) -> ErrorBarQuality:
+def _quality(name: str, mask: np.ndarray, threshold: float, history: Judged) -> ErrorBarQuality:
     errors = history.errors[mask] / threshold
     scales = history.scales[mask] / threshold
     beyond, half = int((np.abs(errors) > 1).sum()), int((np.abs(errors) > 0.5).sum())
@@ -98,27 +90,25 @@ def _quality(
     )
 
 
-def likelihood_by_error(data: RunData, history: CalibrationHistory) -> Figure | None:
+def likelihood_by_error(threshold: float, history: Judged) -> Drawing | None:
     """Mean log-likelihood in intervals of the error, of the error bars and of a constant one.
 
     None with fewer than `FEW` labels.
     """
     if len(history.labels) < FEW:
         return None
-    threshold, audit = data.run.threshold_ev, _is_audit(history)
     errors, scales = history.errors / threshold, history.scales / threshold
     x = np.arange(len(NAMES), dtype=float)
-    items: list[Line | Points] = []
+    plot = Plot("likelihood", xlabel="|error| in units of the tolerance (n: number of labels)")
+    axes = plot.panel
     width = rmse(errors)
     if width > 0:
-        constant = np.array([i.mean for i in mll_by_error_interval(errors, width, EDGES)])
-        items.append(
-            Line(x, constant, "one error bar for all", theme.MUTED, width=1.4, dash="dash")
-        )
-    counts = []
+        constant = [i.mean for i in mll_by_error_interval(errors, width, EDGES)]
+        axes.plot(x, constant, color=theme.MUTED, ls="--", lw=1.4, label="one error bar for all")
+    counts, hollow = [], False
     for name, color, mask, shift in (
-        ("interventions", theme.MODEL, ~audit, -0.04),
-        ("audits", theme.AUDIT, audit, 0.04),
+        ("interventions", theme.MODEL, ~history.audit, -0.05),
+        ("audits", theme.AUDIT, history.audit, 0.05),
     ):
         if not mask.any():
             continue
@@ -128,43 +118,24 @@ def likelihood_by_error(data: RunData, history: CalibrationHistory) -> Figure | 
             chosen = [k for k, i in enumerate(intervals) if i.n and (i.n < FEW) == few]
             if not chosen:
                 continue
+            hollow = hollow or few
             mean = np.array([intervals[k].mean for k in chosen])
             spread = np.nan_to_num([intervals[k].standard_error for k in chosen])
-            items.append(
-                Points(
-                    x[chosen] + shift,
-                    mean,
-                    f"{name}, fewer than {FEW}" if few else name,
-                    color,
-                    symbol="circle-open" if few else "circle",
-                    low=mean - spread,
-                    high=mean + spread,
-                    text=[f"{intervals[k].n} labels: {intervals[k].mean:.2f}" for k in chosen],
-                )
-            )
-    ticks = [
-        (float(k), f"{name}\n{_count([c[k] for c in counts])}") for k, name in enumerate(NAMES)
-    ]
-    return Figure(
-        key="likelihood",
-        title="Do the error bars know which predictions are bad?",
-        xlabel="|error| in units of the threshold (n: number of labels)",
-        xticks=ticks,
-        xrange=(-0.5, len(NAMES) - 0.5),
-        panels=[Panel("mean log-likelihood", items)],
-        note="How probable the errors were in the eyes of the model, for small and for large "
+            place = x[chosen] + shift
+            axes.vlines(place, mean - spread, mean + spread, color=color, lw=1.2)
+            texts = [f"{intervals[k].n} labels: {intervals[k].mean:.2f}" for k in chosen]
+            look = {"markerfacecolor": "white", "markeredgecolor": color} if few else {}
+            label = f"{name}, fewer than {FEW}" if few else name
+            plot.points(axes, place, mean, label, color, "o", texts, **look)
+    numbers = ["n = " + ", ".join(str(c[k]) for c in counts) for k in range(len(NAMES))]
+    axes.set_xticks(x, [f"{name}\n{n}" for name, n in zip(NAMES, numbers, strict=True)])
+    axes.set(ylabel="mean log-likelihood", xlim=(-0.5, len(NAMES) - 0.5))
+    return plot.finish(
+        "Do the error bars know which predictions are bad?",
+        "How probable the errors were in the eyes of the model, for small and for large "
         "errors (higher is better). On the right, where it matters, the points should lie above "
         "the dashed line, which is what a single error bar for all predictions, of the right "
         "mean width, would reach. Bars are standard errors"
-        + (
-            f"; hollow points are means of fewer than {FEW} labels, which say little."
-            if any(isinstance(i, Points) and i.symbol == "circle-open" for i in items)
-            else "."
-        ),
-        height=340,
+        + (f"; hollow points: fewer than {FEW} labels, which say little." if hollow else "."),
+        columns=2,
     )
-
-
-def _count(numbers: Sequence[int]) -> str:
-    """Interventions first, as in the legend."""
-    return "n = " + ", ".join(map(str, numbers))

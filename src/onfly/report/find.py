@@ -14,8 +14,8 @@ def _folders(parent: Path) -> list[Path]:
 
 def _campaign(folder: Path) -> str | None:
     try:
-        return json.loads((folder / "run.json").read_text()).get("campaign")
-    except (OSError, ValueError, AttributeError):
+        return json.loads((folder / "run.json").read_text())["posterior"]["campaign"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

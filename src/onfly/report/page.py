@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -10,134 +11,111 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
 from onfly.artifacts.atomic import atomic_write
-from onfly.report import tables
-from onfly.report.data import RunData, load_run
-from onfly.report.figures_calibration import (
-    calibration_history,
-    coverage,
-    lambda_posterior,
-    reliability,
-    z_score_history,
-)
-from onfly.report.figures_labels import energy_errors, force_errors, labels_over_time
-from onfly.report.figures_md import doubt, md_history
+from onfly.report import figures_calibration as calibration
+from onfly.report import figures_errors, figures_md, figures_training, tables
+from onfly.report.data import load_run
 from onfly.report.figures_ranking import FEW, error_bar_quality, likelihood_by_error
-from onfly.report.figures_training import chain_history, drift
-from onfly.report.matplotlib_backend import draw_png, save_png
-from onfly.report.plotly_backend import draw_plotly
-from onfly.report.spec import Figure
-from onfly.report.structure import draw_structure, draw_structure_png
-from onfly.report.theme import TONES
-from onfly.report.verdict import judge
+from onfly.report.plot import Drawing, save_png, style, svg_text
+from onfly.report.run_data import RunReportData
+from onfly.report.structure import draw_structure, structure_data
+from onfly.report.theme import tone
 
-__all__ = ["render", "write_report"]
+__all__ = ["Section", "render", "sections", "write_report"]
 
-STRUCTURE_HEIGHT = 560
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under one heading, and in words what is missing."""
+
+    key: str
+    title: str
+    drawings: list[Drawing]
+    missing: list[str] = field(default_factory=list)
+    quality: list[dict[str, str]] = field(default_factory=list)
 
 
 def write_report(folder: Path, page: Path, png: bool, refresh: int | None) -> None:
     """Write the page of a run and its figures; see `onfly.report.build_report`."""
     data = load_run(folder)
     page.parent.mkdir(parents=True, exist_ok=True)
-    sections = _sections(data)
-    structure = draw_structure(data, STRUCTURE_HEIGHT)
-    drawn = {
-        figure.key: json.loads(draw_plotly(figure).to_json())
-        for section in sections
-        for figure in section["figures"]
-        if isinstance(figure, Figure)
-    }
-    if structure is not None:
-        drawn["structure"] = json.loads(structure.to_json())
-        sections.append(_structure_section())
-    # replaced as a whole: a browser that reloads never sees half a page
-    atomic_write(page, _page(data, sections, drawn, refresh).encode())
-    if png:
+    with style():
+        opening = figures_errors.comparison(data)
+        parts = sections(data)
+        # replaced as a whole: a browser that reloads never sees half a page
+        atomic_write(page, _page(data, opening, parts, refresh).encode())
+        if not png:
+            return
         figures = page.with_name(f"{page.stem}_figures")
         figures.mkdir(exist_ok=True)
-        for section in sections:
-            for figure in section["figures"]:
-                if isinstance(figure, Figure):
-                    save_png(draw_png(figure), figures / f"{figure.key}.png")
-        picture = draw_structure_png(data)
+        drawings = [drawing for part in parts for drawing in part.drawings]
+        for drawing in [opening, *drawings] if opening else drawings:
+            save_png(drawing.figure, figures / f"{drawing.key}.png")
+        picture = draw_structure(data)
         if picture is not None:
             save_png(picture, figures / "structure.png")
 
 
-def _sections(data: RunData) -> list[dict[str, Any]]:
-    """Sections of figures; each says in words what is missing."""
-    history = calibration_history(data)
-    audits = [label for label in data.judged_labels if label.reason == "audit"]
-    plan: list[tuple[str, str, list[Figure | None], str]] = [
+def sections(data: RunReportData) -> list[Section]:
+    """Return the sections of figures in the order of the page."""
+    judged = calibration.judged_predictions(data)
+    plan: list[tuple[str, str, list[Drawing | None], str]] = [
         (
             "labels",
             "Reference calculations",
-            [labels_over_time(data)],
+            [
+                figures_errors.labels_over_time(data),
+                figures_errors.energy_errors(data),
+                figures_errors.force_errors(data),
+                calibration.coverage(data),
+            ],
             "No reference calculation is there yet.",
-        ),
-        (
-            "errors",
-            "Errors",
-            [energy_errors(data), force_errors(data)],
-            "No error is known yet: that needs a label after the first one.",
         ),
         (
             "trust",
             "Can the error bars be trusted?",
             [
-                coverage(data),
-                reliability(data, history),
-                lambda_posterior(data, history),
-                z_score_history(data, history),
-                likelihood_by_error(data, history),
+                calibration.reliability(data, judged),
+                calibration.lambda_posterior(data, judged),
+                calibration.z_score_history(data, judged),
+                likelihood_by_error(data.threshold, judged),
             ],
             "Nothing to judge the error bars by yet.",
         ),
         (
             "dynamics",
             "Molecular dynamics",
-            [md_history(data), doubt(data)],
+            [figures_md.md_history(data), figures_md.doubt(data)],
             "No MD step was recorded yet.",
         ),
         (
             "training",
             "Learning",
-            [chain_history(data), drift(data)],
+            [figures_training.chain_history(data), figures_training.drift(data)],
             "The model was not updated yet.",
         ),
     ]
-    sections = []
-    for key, title, figures, empty in plan:
-        shown = [figure for figure in figures if figure is not None]
+    result = []
+    for key, title, drawings, empty in plan:
+        shown = [drawing for drawing in drawings if drawing is not None]
         missing = [] if shown else [empty]
-        if key == "trust" and shown and not audits:
-            missing = ["No audit was made yet, so the accuracy is not proven."]
-        if key == "trust" and 0 < len(history.labels) < FEW:
+        quality: list[dict[str, str]] = []
+        if key == "labels" and data.labels and not data.judged:
+            missing.append("No error is known yet: that needs a label after the first one.")
+        if key == "labels" and data.judged and not data.audits:
+            missing.append("No audit was made yet, so the accuracy is not proven.")
+        if key == "labels" and data.n_unjudged:
+            missing.append(f"{data.n_unjudged} audits could not be computed: they count as failed.")
+        if key == "trust" and 0 < len(judged.labels) < FEW:
             missing.append(
-                f"Only {len(history.labels)} errors are known: too few to say whether the error "
+                f"Only {len(judged.labels)} errors are known: too few to say whether the error "
                 "bars tell good predictions from bad ones."
             )
-        section = {"key": key, "title": title, "figures": shown, "missing": missing}
-        if key == "trust" and len(history.labels) >= FEW:
-            section["quality"] = tables.quality_rows(error_bar_quality(data, history))
-        sections.append(section)
-    return sections
-
-
-def _structure_section() -> dict[str, Any]:
-    figure = {
-        "key": "structure",
-        "title": "What did the reference calculations see?",
-        "note": "Drag to turn, scroll to zoom; the slider goes through the labelled "
-        "configurations. A click on “all labelled configurations” shows where the atoms were in "
-        "all of them.",
-        "height": STRUCTURE_HEIGHT,
-        "wide": True,
-    }
-    return {"key": "structures", "title": "Structures", "figures": [figure], "missing": []}
+        elif key == "trust":
+            quality = tables.quality_rows(error_bar_quality(data.threshold, judged))
+        result.append(Section(key, title, shown, missing, quality))
+    return result
 
 
 def _version() -> str:
@@ -159,7 +137,7 @@ def render(template: str, **context: Any) -> str:
     folder = files("onfly.report") / "templates"
     return environment.get_template(template).render(
         css=(folder / "base.css").read_text(encoding="utf-8"),
-        sort_js=(folder / "sort.js").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
         version=_version(),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         **context,
@@ -167,31 +145,35 @@ def render(template: str, **context: Any) -> str:
 
 
 def _page(
-    data: RunData, sections: list[dict[str, Any]], drawn: dict[str, Any], refresh: int | None
+    data: RunReportData, opening: Drawing | None, parts: list[Section], refresh: int | None
 ) -> str:
-    run = data.run
-    verdict = judge(run, data.model)
-    formula = run.formula_pretty or "unknown compound"
-    links = [{"key": "settings", "title": "Settings"}, *sections]
-    links.append({"key": "tables", "title": "Labels and corrections"})
+    formula = data.identity.formula or "unknown compound"
+    structure = structure_data(data)
+    links = [("settings", "Settings"), *((part.key, part.title) for part in parts)]
+    if structure is not None:
+        links.append(("structures", "Structures"))
+    links.append(("tables", "Tables"))
     return render(
         "run.html.j2",
-        run=run,
+        data=data,
         formula=formula,
         formula_html=tables.formula_html(formula),
-        verdict=verdict,
-        tone=TONES[verdict.state],
+        tone=tone(data.verdict.state),
         tiles=tables.tiles(data),
         facts=tables.facts(data),
-        stages=tables.stage_rows(data),
-        settings_text=tables.settings_text(run.settings),
-        sections=links,
+        stages=data.stages,
+        several=len(data.trajectories) > 1,
+        settings_text=tables.settings_text(data.settings),
+        links=links,
+        opening=opening,
+        sections=parts,
+        svg=svg_text,
         corrections=tables.correction_rows(data.labels),
         labels=tables.label_rows(data),
-        problems=data.problems,
         few=FEW,
         refresh=refresh,
         # "</" must not end the script element early
-        figures_json=json.dumps(drawn, separators=(",", ":")).replace("</", "<\\/"),
-        plotly_js=get_plotlyjs(),
+        structure_json=None
+        if structure is None
+        else json.dumps(structure, separators=(",", ":")).replace("</", "<\\/"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,26 @@ from markupsafe import Markup
 
 from onfly.analysis.metrics import binomial_interval, rmse
 from onfly.report import theme
-from onfly.report.data import RunData, find_setting
 from onfly.report.figures_ranking import ErrorBarQuality
+from onfly.report.records import Counts, LabelRow
+from onfly.report.run_data import RunReportData
 from onfly.report.verdict import energy_text, percent
-from onfly.schemas.label import LabelDoc
 
 __all__ = [
     "NONE",
-    "audit_rmse",
     "correction_rows",
     "cpu_hours",
     "facts",
     "formula_html",
     "label_rows",
+    "labels_text",
+    "number",
+    "quality_rows",
+    "rmse_of",
+    "settings_text",
+    "tiles",
+    "tolerance_text",
 ]
-__all__ += ["number", "quality_rows", "settings_text", "stage_rows", "tiles"]
 
 NONE = "–"  # the cell of a value that is not there
 
@@ -47,9 +52,9 @@ def number(value: float | None, digits: int = 3, factor: float = 1.0, sign: bool
     return f"{scaled:{'+' if sign else ''}.{min(decimals, 6)}f}"
 
 
-def cpu_hours(data: RunData) -> float:
+def cpu_hours(data: RunReportData) -> float:
     """Sum of all recorded CPU times in hours."""
-    return sum(data.run.cpu_seconds.values()) / 3600
+    return sum(data.cpu_seconds.values()) / 3600
 
 
 def _duration(seconds: float) -> str:
@@ -58,68 +63,73 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def audit_rmse(labels: Sequence[LabelDoc]) -> tuple[float | None, float | None]:
-    """RMSE in eV of the model and of the foundation model at the audits; None without any."""
-    audits = [label for label in labels if label.reason == "audit"]
-    own = [label.error for label in audits if label.error is not None]
-    foundation = [
-        label.foundation_energy - label.energy
-        for label in audits
-        if label.foundation_energy is not None
-    ]
-    return rmse(own) if own else None, rmse(foundation) if foundation else None
+def rmse_of(labels: Iterable[LabelRow]) -> tuple[float | None, float | None]:
+    """RMSE of the energy in eV, of the model and of the foundation model; None without any."""
+    pairs = [(label.energy_error, label.foundation_error) for label in labels]
+    own = [error for error, _ in pairs if error is not None]
+    before = [error for _, error in pairs if error is not None]
+    return rmse(own) if own else None, rmse(before) if before else None
 
 
-def tiles(data: RunData) -> list[dict[str, str]]:
+def tolerance_text(data: RunReportData) -> str:
+    """All tolerances in words."""
+    parts = []
+    for tolerance in data.tolerances:
+        if tolerance.quantity == "energy":
+            parts.append(f"{energy_text(tolerance.value)} on the energy of the whole cell")
+        else:
+            unit = tolerance.unit.replace("eV", "meV", 1)
+            parts.append(f"{1000 * tolerance.value:.3g} {unit} on the {tolerance.quantity}")
+    return "; ".join(parts) or NONE
+
+
+def labels_text(counts: Counts) -> str:
+    """How many labels there are of each kind, and how often they were waited for."""
+    text = f"{counts.n_calls} calls, {counts.n_audits} audits"
+    if counts.n_seeds:
+        text += f", {counts.n_seeds} of earlier runs"
+    return text if counts.n_waits is None else f"{text}, in {counts.n_waits} waits"
+
+
+def tiles(data: RunReportData) -> list[dict[str, str]]:
     """Key numbers at the top of the page."""
-    run = data.run
-    audits = [label for label in data.judged_labels if label.reason == "audit"]
-    within = sum(abs(label.error or 0.0) <= run.threshold_ev for label in audits)
+    audits, within = len(data.audit_outcomes), data.n_within
     result = []
     steps = f"{data.n_steps:,} MD steps".replace(",", " ")
-    if data.has_clock:
-        time = float(data.time_ps(data.n_steps))
-        result.append({"name": "Simulated", "value": f"{number(time)} ps", "more": steps})
-    else:
-        result.append({"name": "Simulated", "value": f"{data.n_steps}", "more": "MD steps"})
+    if len(data.trajectories) > 1:
+        steps += f" of {len(data.trajectories)} trajectories"
+    simulated = f"{number(data.simulated_fs / 1000)} ps" if data.has_clock else str(data.n_steps)
     result.append(
-        {
-            "name": "Reference calculations",
-            "value": str(len(data.labels)),
-            "more": f"{len(audits)} of them audits",
-        }
+        {"name": "Simulated", "value": simulated, "more": steps if data.has_clock else "MD steps"}
     )
-    atoms = len(data.labels[0].structure) if data.labels else 0
-    each = f", {1000 * run.threshold_ev / atoms:.2g} meV/atom" if atoms else ""
+    more = labels_text(data.counts)
     result.append(
-        {
-            "name": "Threshold of the energy error",
-            "value": f"{number(run.threshold_ev, factor=1000)} meV",
-            "more": energy_text(run.threshold_ev).split("(")[1].rstrip(")") + each,
-        }
+        {"name": "Reference calculations", "value": str(data.counts.n_labels), "more": more}
     )
-    if audits:
-        low, high = binomial_interval(within, len(audits))
+    atoms = data.identity.n_atoms
+    each = f", {1000 * data.threshold / atoms:.2g} meV/atom" if atoms else ""
+    if np.isfinite(data.threshold):
         result.append(
             {
-                "name": "Audits within threshold",
-                "value": f"{within} of {len(audits)}",
+                "name": "Tolerance of the energy error",
+                "value": f"{number(data.threshold, factor=1000)} meV",
+                "more": energy_text(data.threshold).split("(")[1].rstrip(")") + each,
+            }
+        )
+    if audits:
+        low, high = binomial_interval(within, audits)
+        result.append(
+            {
+                "name": "Audits within tolerance",
+                "value": f"{within} of {audits}",
                 "more": f"whole run: {percent(low)} to {percent(high)} of steps (95 % confidence)",
             }
         )
-        own, foundation = audit_rmse(data.labels)
-        result.append(
-            {
-                "name": "Energy error at audits",
-                "value": f"{number(own, 2, 1000)} meV",
-                "more": f"RMSE; before fine-tuning {number(foundation, 2, 1000)} meV",
-            }
-        )
     else:
-        result.append({"name": "Audits within threshold", "value": NONE, "more": "no audit yet"})
-    total = sum(run.cpu_seconds.values())
+        result.append({"name": "Audits within tolerance", "value": NONE, "more": "no audit yet"})
+    total = sum(data.cpu_seconds.values())
     if total:
-        parts = sorted(run.cpu_seconds.items(), key=lambda item: -item[1])[:3]
+        parts = sorted(data.cpu_seconds.items(), key=lambda item: -item[1])[:3]
         result.append(
             {
                 "name": "CPU time",
@@ -130,77 +140,59 @@ def tiles(data: RunData) -> list[dict[str, str]]:
     return result
 
 
-def _time_step(data: RunData) -> str:
-    """Return the time step of the log; stages may differ."""
-    step, time = data.thermo.get("step", np.empty(0)), data.thermo.get("time_fs", np.empty(0))
-    if np.size(step) > 1:
-        each = np.diff(time) / np.diff(step)
-        steps = sorted({float(f"{value:.4g}") for value in each[np.isfinite(each)] if value > 0})
-        if steps:
-            return f"{', '.join(f'{value:g}' for value in steps)} fs"
-    wanted = find_setting(data.run.settings, "time_step")
-    return f"{wanted} fs" if wanted else "default of the dynamics"
+def _time_step(data: RunReportData) -> str:
+    """Return the time steps of the logs; stages may differ."""
+    steps: set[float] = set()
+    for trajectory in data.trajectories:
+        step, time = (trajectory.thermo.get(n, np.empty(0)) for n in ("step", "time_fs"))
+        each = np.diff(time) / np.diff(step) if np.size(step) > 1 else np.empty(0)
+        steps |= {float(f"{value:.4g}") for value in each[np.isfinite(each)] if value > 0}
+    return f"{', '.join(f'{v:g}' for v in sorted(steps))} fs" if steps else "not recorded yet"
 
 
-def facts(data: RunData) -> list[tuple[str, str]]:
+def proof_text(data: RunReportData) -> str:
+    """What a model called ready promises."""
+    if not data.attempts:
+        return "none is wanted"
+    blocks = "1 closing block" if data.attempts == 1 else f"up to {data.attempts} closing blocks"
+    return (
+        f"at least {percent(data.required_coverage)} of the steps keep the tolerance, at "
+        f"{percent(data.confidence)} confidence, by {blocks}"
+    )
+
+
+def facts(data: RunReportData) -> list[tuple[str, str]]:
     """The settings that everybody wants to know."""
-    run, model = data.run, data.model
-    atoms = len(data.labels[0].structure) if data.labels else None
-    level = model.level_of_theory if model is not None and model.level_of_theory else None
-    audit = find_setting(run.settings, "audit_interval")
-    limit = find_setting(run.settings, "max_probability")
-    sampler = run.ensemble.posterior if run.ensemble else None
+    name = data.identity
+    posterior = f"{name.posterior}, generation {name.generation}" if name.posterior else NONE
+    labelled = dict.fromkeys(x for x in (data.labeller, name.level_of_theory) if x)
+    every = data.audit_interval
     rows = [
         (
             "Compound",
-            Markup(formula_html(run.formula_pretty or "")) + (f", {atoms} atoms" if atoms else ""),
+            Markup(formula_html(name.formula))
+            + (f", {name.n_atoms} atoms" if name.n_atoms else ""),
         ),
-        ("Foundation model", run.foundation_model),
+        ("Foundation model", data.foundation),
+        ("Reference calculations", " · ".join(labelled) or NONE),
+        ("Tolerance", tolerance_text(data)),
         (
-            "Reference calculations",
-            " · ".join(dict.fromkeys(x for x in (run.labeller, level) if x)) or NONE,
+            "Calls for a label when",
+            f"the risk to exceed it is above {100 * data.max_probability:g} %",
         ),
-        ("Threshold", f"{energy_text(run.threshold_ev)} on the energy of the whole cell"),
-        ("Asks for help when", f"the risk to exceed it is above {100 * float(limit or 0.05):g} %"),
-        (
-            "Audits",
-            f"at random steps, one in {audit} on average" if audit else "interval not recorded",
-        ),
+        ("Audits", f"at random steps, one in {every:g} on average" if every else "switched off"),
+        ("Proof", proof_text(data)),
+        ("Trajectories", str(len(data.trajectories) or NONE)),
         ("Time step", _time_step(data)),
-        ("Posterior", f"{sampler}, generation {run.ensemble.generation}" if run.ensemble else NONE),
-        ("Seed", str(run.seed)),
+        ("Posterior", posterior),
+        ("Seed", str(name.seed)),
     ]
-    if run.energy_offset is not None:
-        rows.append(("Energy offset", f"{run.energy_offset:.4f} eV (foundation minus reference)"))
-    if model is not None:
-        rows.append(("Published model", model.model_id))
-    return rows
-
-
-def stage_rows(data: RunData) -> list[dict[str, str]]:
-    """Stages of the temperature programme, if the settings hold any."""
-    stages = find_setting(data.run.settings, "stages")
-    if not isinstance(stages, list | tuple):
-        return []
-    rows = []
-    for stage in stages:
-        if not isinstance(stage, Mapping):
-            continue
-        t, p = stage.get("temperature"), stage.get("pressure")
-        if isinstance(t, list | tuple):
-            temperature = " → ".join(f"{float(v):g} K" for v in t)
-        else:
-            temperature = NONE if t is None else f"{float(t):g} K"
-        dynamics = stage.get("dynamics")
-        rows.append(
-            {
-                "steps": str(stage.get("n_steps", NONE)),
-                "temperature": temperature,
-                "pressure": NONE if p is None else f"{float(p):g} kbar",
-                "ensemble": str(stage.get("ensemble", "nvt")).upper()
-                + (f" ({dynamics})" if dynamics else ""),
-            }
-        )
+    if name.energy_offset is not None:
+        rows.append(("Energy offset", f"{name.energy_offset:.4f} eV (foundation minus reference)"))
+    if name.model_id is not None:
+        rows.append(("Published model", name.model_id))
+    if data.versions:
+        rows.append(("Versions", ", ".join(f"{k} {v}" for k, v in data.versions.items())))
     return rows
 
 
@@ -209,7 +201,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, indent=2, default=str, ensure_ascii=False)
 
 
-def correction_rows(labels: Sequence[LabelDoc]) -> list[dict[str, str]]:
+def correction_rows(labels: Iterable[LabelRow]) -> list[dict[str, str]]:
     """One row for each correction of custodian."""
     rows = []
     for label in labels:
@@ -267,28 +259,24 @@ def quality_rows(groups: Sequence[ErrorBarQuality]) -> list[dict[str, str]]:
     ]
 
 
-def label_rows(data: RunData) -> list[dict[str, Any]]:
+def label_rows(data: RunReportData) -> list[dict[str, Any]]:
     """One row for each label."""
-    rows = []
-    for label in data.labels:
-        foundation = (
-            None if label.foundation_energy is None else label.foundation_energy - label.energy
-        )
-        error = label.error
-        rows.append(
-            {
-                "index": label.index,
-                "step": label.md_step,
-                "reason": theme.reason_name(label.reason),
-                "energy": f"{label.energy:.4f}",
-                "error": number(error, 3, 1000, sign=True),
-                "beyond": error is not None and abs(error) > data.run.threshold_ev,
-                "std": number(label.predicted_std, 3, 1000),
-                "risk": number(label.probability, 2, 100),
-                "foundation": number(foundation, 3, 1000, sign=True),
-                "force": number(label.force_rmse, 3, 1000),
-                "foundation_force": number(label.foundation_force_rmse, 3, 1000),
-                "seconds": number(label.elapsed, 3),
-            }
-        )
-    return rows
+    return [
+        {
+            "index": label.index,
+            "trajectory": label.trajectory + 1,
+            "step": label.step,
+            "reason": theme.reason_name(label.reason),
+            "energy": f"{label.energy:.4f}" if np.isfinite(label.energy) else NONE,
+            "error": number(label.energy_error, 3, 1000, sign=True),
+            "beyond": label.energy_error is not None and abs(label.energy_error) > data.threshold,
+            "std": number(label.predicted_std, 3, 1000),
+            "risk": number(label.probability, 2, 100),
+            "foundation": number(label.foundation_error, 3, 1000, sign=True),
+            "force": number(label.force_rmse, 3, 1000),
+            "foundation_force": number(label.foundation_force_rmse, 3, 1000),
+            "learned": NONE if label.learned_generation is None else label.learned_generation,
+            "seconds": number(label.seconds, 3),
+        }
+        for label in data.labels
+    ]

@@ -11,8 +11,9 @@ __all__ = [
     "REASON_ORDER",
     "THRESHOLD",
     "TONES",
-    "reason_color",
+    "TONE_COLORS",
     "reason_name",
+    "tone",
 ]
 
 INK = "#1f2933"
@@ -34,14 +35,15 @@ CHAINS = (
     "#8a8a3a",
 )
 
-# reason -> (name, colour, symbol)
+# reason -> (name, colour, matplotlib marker)
 REASONS: dict[str, tuple[str, str, str]] = {
-    "initial": ("first structure", "#7b8794", "square"),
-    "seed": ("given at the start", "#a68a64", "square"),
-    "warmup": ("warm-up", "#56b4e9", "triangle"),
-    "uncertain": ("model unsure", "#0072b2", "circle"),
-    "guard": ("MD in danger", "#cc79a7", "x"),
-    "audit": ("audit (random check)", "#009e73", "diamond"),
+    "initial": ("first structures", "#7b8794", "s"),
+    "seed": ("given at the start", "#a68a64", "s"),
+    "warmup": ("warm-up", "#56b4e9", "^"),
+    "uncertain": ("model unsure", "#0072b2", "o"),
+    "guard": ("MD in danger", "#cc79a7", "X"),
+    "audit": ("audit (random check)", "#009e73", "D"),
+    "closing": ("closing audit (proof)", "#117733", "P"),
 }
 REASON_ORDER = tuple(REASONS)
 
@@ -53,13 +55,15 @@ TONES = {
     "running": "busy",
     "stopped": "bad",
 }
+# the same as colours, for places without that style sheet
+TONE_COLORS = {"ready": "#0b7a55", "more": "#a15c00", "bad": "#b3261e", "busy": "#0b5c8f"}
+
+
+def tone(state: str) -> str:
+    """Class of a verdict's state; a state that is not known warns."""
+    return TONES.get(state, "more")
 
 
 def reason_name(reason: str | None) -> str:
     """Name of a label's reason in plain words."""
     return REASONS[reason][0] if reason in REASONS else (reason or "unknown")
-
-
-def reason_color(reason: str | None) -> str:
-    """Colour of a label's reason."""
-    return REASONS[reason][1] if reason in REASONS else MUTED

@@ -15,6 +15,7 @@ from onfly.labels.careful import careful
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
 from onfly.labels.maker import maker_hash
+from onfly.labels.reasons import label_error
 from onfly.rounds.judge import Answer, requested_structure
 from onfly.rounds.progress import Progress
 from onfly.schemas import LabelDoc, RequestDoc, RunState, structure_hash
@@ -111,7 +112,7 @@ def label_here(
     # any failure of foreign code is a failed label, a program that ends the interpreter included
     except (Exception, SystemExit) as error:
         logger.debug("label %d failed", index, exc_info=True)
-        raise LabelError(f"{type(error).__name__}: {error}", str(folder)) from error
+        raise label_error(error, str(folder)) from error
     if isinstance(job, Flow):
         if job.output is None:
             raise LabelError(f"the flow of {maker.name!r} has no output")
@@ -173,9 +174,7 @@ def _kept(
 ) -> Answer:
     """Write a label as soon as it is there; whether it is accepted is decided with the round."""
     try:
-        label = extract_label(
-            output, requested=structure, energy_key=run.spec.labels.energy_key
-        )
+        label = extract_label(output, requested=structure, energy_key=run.spec.labels.energy_key)
         key = run.session.labels.put(label)
     except LabelError as error:
         return Answer(output, str(error))

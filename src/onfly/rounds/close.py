@@ -6,14 +6,15 @@ is learned and no label stops anything. Its audited steps are drawn at random be
 
 from __future__ import annotations
 
-from onfly.bayes.calibration import Calibration
+from dataclasses import replace
+
 from onfly.dynamics.state import MDState
 from onfly.proof import Block, Ledger, ProofRule, closing_block, draw_block
 from onfly.rounds.judge import calibrated
 from onfly.rounds.programme import closing_stages
 from onfly.schemas import RunState, TrajectoryDoc
 from onfly.seeds import numpy_stream
-from onfly.session import OpenRun, Session, calibration_doc
+from onfly.session import OpenRun, Session, calibration_docs
 
 __all__ = ["after_explore", "after_judge", "close", "closing_length", "proof_rule"]
 
@@ -47,7 +48,8 @@ def after_explore(session: Session, state: RunState) -> RunState:
     session
         Of the process.
     state
-        In phase ``explore``, with trajectories that have done their part of the round.
+        In phase ``explore``, with trajectories that have done their part of the round, unless the
+        walltime ended it.
 
     Returns
     -------
@@ -55,6 +57,8 @@ def after_explore(session: Session, state: RunState) -> RunState:
         In phase ``label``, ``close``, ``publish``, or ``explore`` again.
     """
     stopping = state.posterior.spec.stopping
+    if any(t.round_began is not None for t in state.trajectories):
+        return state.evolve(phase="explore")  # the walltime cut the round, which goes on
     state = state.evolve(round=state.posterior.round + 1)
     if state.n_failures >= stopping.max_failures:
         last = state.failures[-1] if state.failures else "unknown"
@@ -138,17 +142,11 @@ def _judge_block(run: OpenRun, state: RunState, ledger: Ledger) -> RunState:
     if block is not None and block.state == "open" and state.requests:
         look = state.posterior.look + 1
         return state.evolve(phase="label", look=look, n_waits=state.posterior.n_waits + 1)
-    return _without_requests(state).evolve(
-        phase="close", calibration=_with_block(state, ledger)
-    )
-
-
-def _with_block(state: RunState, ledger: Ledger) -> object:
-    """Return the calibration with the errors of the closing block that was decided."""
-    calibration = Calibration(**state.posterior.calibration.model_dump())
+    # the errors of the block that was decided count from now on
+    found = run.calibrations()
     for entry in ledger.closing(state.posterior.attempt):
-        calibration = calibrated(calibration, entry)
-    return calibration_doc(calibration)
+        found = replace(found, energy=calibrated(found.energy, entry))
+    return _without_requests(state).evolve(phase="close", **calibration_docs(found))
 
 
 def close(session: Session, state: RunState) -> RunState:
@@ -206,7 +204,10 @@ def _begin(run: OpenRun, state: RunState, rule: ProofRule, attempt: int) -> RunS
     drawn = draw_block(rng, each * len(state.trajectories), looks)
     trajectories = [
         _into_block(
-            run, t, each, tuple(tuple(s - k * each for s in look if s // each == k) for look in drawn)
+            run,
+            t,
+            each,
+            tuple(tuple(s - k * each for s in look if s // each == k) for look in drawn),
         )
         for k, t in enumerate(state.trajectories)
     ]
@@ -225,11 +226,11 @@ def _into_block(
         "n_steps": origin + n_steps,
         "closing_steps": tuple(tuple(origin + 1 + s for s in look) for look in drawn),
     }
+    if run.doc.attempt is None:
+        changes["programme_step"] = origin - trajectory.origin
     if trajectory.supplied is not None:  # a guard stopped the block before: other velocities
         state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
-        again = state.rewound(
-            max(state.temperature, 1.0), run.trajectory_key(trajectory.index)
-        )
+        again = state.rewound(max(state.temperature, 1.0), run.trajectory_key(trajectory.index))
         changes |= {
             "supplied": None,
             "md_state": run.workspace.save_md_state(again.to_arrays()),

@@ -1,12 +1,18 @@
-"""The tolerances of a run as criteria."""
+"""The tolerances of a run as criteria, and the errors of a label in units of them."""
 
 from __future__ import annotations
 
-from onfly.dynamics.criteria import AnyOf, Criterion, EnergyCriterion
+from importlib import import_module
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from onfly.dynamics.criteria import AnyOf, Criterion, EnergyCriterion, ForceCriterion
 from onfly.schemas import PosteriorDoc
 from onfly.spec import Tolerance
 
-__all__ = ["criterion_of", "tolerance_in_cell"]
+__all__ = ["atoms_of", "criterion_of", "error_ratios", "tolerance_in_cell"]
 
 
 def tolerance_in_cell(tolerance: Tolerance, n_atoms: int) -> float:
@@ -14,8 +20,62 @@ def tolerance_in_cell(tolerance: Tolerance, n_atoms: int) -> float:
     return tolerance.value * (n_atoms if tolerance.quantity == "energy_per_atom" else 1)
 
 
-def criterion_of(posterior: PosteriorDoc, *, watch_only: bool = False) -> Criterion:
+def atoms_of(tolerance: Tolerance, atoms: Atoms) -> tuple[int, ...]:
+    """Return the atoms whose forces a tolerance limits.
+
+    Raises
+    ------
+    ValueError
+        If it selects none, a site does not exist, or the function of a region cannot be used.
+    """
+    if tolerance.species is not None:
+        known = set(atoms.get_chemical_symbols())
+        if missing := sorted(set(tolerance.species) - known):
+            raise ValueError(
+                f"tolerance {tolerance.name}: the structure has no {', '.join(missing)}; it has "
+                f"{', '.join(sorted(known))}"
+            )
+        wanted = {atomic_numbers[symbol] for symbol in tolerance.species}
+        return tuple(int(i) for i, number in enumerate(atoms.numbers) if number in wanted)
+    if tolerance.sites is not None:
+        if max(tolerance.sites) >= len(atoms):
+            raise ValueError(
+                f"tolerance {tolerance.name}: site {max(tolerance.sites)} does not exist; the "
+                f"structure has {len(atoms)} atoms, counted from 0"
+            )
+        return tolerance.sites
+    if tolerance.region is not None:
+        return _region(tolerance.region, atoms)
+    return tuple(range(len(atoms)))
+
+
+def _region(name: str, atoms: Atoms) -> tuple[int, ...]:
+    module, _, function = name.rpartition(".")
+    try:
+        inside = np.asarray(getattr(import_module(module), function)(atoms.copy()), dtype=bool)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"region {name!r} cannot be imported: {error}") from error
+    if inside.shape != (len(atoms),) or not inside.any():
+        raise ValueError(
+            f"region {name!r} must return a truth value for each of the {len(atoms)} atoms, and "
+            f"one at least must be true; it returned an array of shape {inside.shape}"
+        )
+    return tuple(int(i) for i in np.flatnonzero(inside))
+
+
+def criterion_of(
+    posterior: PosteriorDoc, numbers: np.ndarray, *, watch_only: bool = False
+) -> Criterion:
     """Return the criterion of a run; with ``watch_only`` it never fires.
+
+    Parameters
+    ----------
+    posterior
+        With the tolerances, and the atoms that they are about.
+    numbers
+        Atomic numbers, shape (N,).
+    watch_only
+        For closing blocks, and for production that only warns.
 
     Raises
     ------
@@ -24,14 +84,43 @@ def criterion_of(posterior: PosteriorDoc, *, watch_only: bool = False) -> Criter
     """
     found: list[Criterion] = []
     for tolerance in posterior.spec.tolerance:
-        if not tolerance.quantity.startswith("energy"):
-            raise ValueError(f"there is no criterion for the quantity {tolerance.quantity!r}")
-        found.append(
-            EnergyCriterion(
-                tolerance_in_cell(tolerance, posterior.nsites or 1),
-                tolerance.max_probability,
-                watch_only,
-                tolerance.name,
+        p, name = tolerance.max_probability, tolerance.name
+        if tolerance.quantity == "force":
+            kinds = tuple(int(number) for number in numbers)
+            atoms = posterior.tolerance_atoms[name]
+            found.append(ForceCriterion(tolerance.value, kinds, atoms, p, watch_only, name))
+        elif tolerance.quantity == "stress":
+            raise ValueError(
+                "a tolerance of the stress cannot be judged yet: use energy, energy_per_atom or "
+                "force"
             )
-        )
+        else:
+            value = tolerance_in_cell(tolerance, len(numbers))
+            found.append(EnergyCriterion(value, p, watch_only, name))
     return found[0] if len(found) == 1 else AnyOf(found)
+
+
+def error_ratios(
+    posterior: PosteriorDoc, energy_error: float, force_errors: np.ndarray
+) -> dict[str, float]:
+    """Return the largest error over each tolerance.
+
+    Parameters
+    ----------
+    posterior
+        With the tolerances.
+    energy_error
+        eV, of the cell.
+    force_errors
+        eV/Å, shape (N, 3).
+    """
+    found = {}
+    for tolerance in posterior.spec.tolerance:
+        if tolerance.quantity == "force":
+            chosen = list(posterior.tolerance_atoms[tolerance.name])
+            largest = float(np.linalg.norm(force_errors[chosen], axis=1).max())
+            found[tolerance.name] = largest / tolerance.value
+        elif tolerance.quantity.startswith("energy"):
+            value = tolerance_in_cell(tolerance, len(force_errors))
+            found[tolerance.name] = abs(energy_error) / value
+    return found

@@ -11,7 +11,8 @@ import numpy as np
 
 from onfly.dynamics.calculator import SuppliedLabel
 from onfly.dynamics.criteria import Assessment
-from onfly.dynamics.driver import Exploded, Finished, LabelRequest, MDDriver, Moved
+from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
+from onfly.dynamics.drivers import driver_of
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.predictor import StepPrediction
 from onfly.dynamics.schedules import AuditSchedule, Warmup, due
@@ -27,6 +28,8 @@ from onfly.session import Session
 __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
+
+FORCES_STD = "forces_std"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def explore(
     posterior
         Constant during a round.
     trajectory
-        Without requests.
+        One that waits for labels, and whose round was not cut by the walltime, is returned as it
+        is.
     options
         For production.
 
@@ -71,7 +75,7 @@ def explore(
         With the labels that it asks for: audits, on whose way it went on, and at the end perhaps
         a call, for which it waits. `done` if its programme is at its end.
     """
-    if trajectory.done:
+    if trajectory.done or (trajectory.requests and trajectory.round_began is None):
         return trajectory
     with one_thread():
         return _Segment(session, posterior, trajectory, options or ExploreOptions()).run()
@@ -92,15 +96,16 @@ class _Segment:
         self.workspace = run.workspace
         self.progress = Progress(self.workspace.folder)
         self.closing = posterior.attempt is not None
-        self.requests: list[RequestDoc] = []
+        # those of a round that the walltime cut
+        self.requests: list[RequestDoc] = list(trajectory.requests)
         self._uncertain = False
         self._cpu_start = time.process_time()
 
         state = MDState.from_arrays(self.workspace.load_md_state(trajectory.md_state))
         supplied = self._supplied(session)
-        if supplied is not None and trajectory.supplied is not None:
-            if trajectory.supplied.reason == "guard":
-                state = state.with_results(supplied.energy, supplied.forces, supplied.stress)
+        guarded = trajectory.supplied is not None and trajectory.supplied.reason == "guard"
+        if supplied is not None and guarded:
+            state = state.with_results(supplied.energy, supplied.forces, supplied.stress)
         self.recorder = Recorder(
             self.workspace.trajectory(trajectory.index),
             trajectory.segment,
@@ -109,17 +114,19 @@ class _Segment:
             run.offset,
             self.spec.trajectories.traj_interval,
         )
-        self.first_step = state.step
+        began = trajectory.round_began
+        self.first_step = state.step if began is None else began
         found = self.recorder.resume()
         if found is not None:
             state, self.requests = found.state, list(found.requests)
         self.state = state
         guards = self.spec.guards
-        self.driver = MDDriver(
+        stages = programme(posterior, trajectory)
+        self.driver = driver_of(stages)(
             run.predictor(options.member, options.monitor_interval),
-            programme(posterior, trajectory),
-            criterion_of(posterior, watch_only=options.watch_only or self.closing),
-            run.calibration(),
+            stages,
+            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
+            run.calibrations(),
             self.key,
             guards=Guards(
                 max_temperature=guards.max_temperature,
@@ -167,7 +174,7 @@ class _Segment:
         deadline = None if limit is None else time.monotonic() + limit
         while not self._over():
             if deadline is not None and time.monotonic() > deadline:
-                return self._end()
+                return self._end(round_began=self.first_step)
             self.state, event = self.driver.step(self.state)
             if isinstance(event, Moved):
                 self._moved(event)
@@ -189,8 +196,8 @@ class _Segment:
         rounds, quiet = self.spec.rounds, self.spec.stopping.quiet_steps
         if rounds.length is not None and step - first >= rounds.length:
             return True
-        if self.driver.locate(step)[1] == 0:
-            return True
+        if self.requests and self.driver.locate(step)[1] == 0:
+            return True  # what a stage asked for is learned before the next one
         if quiet is not None and step - self.doc.last_call_step >= quiet:
             return True
         n_warmup = sum(request.reason == "warmup" for request in self.requests)
@@ -205,9 +212,9 @@ class _Segment:
         return self.posterior.calibration.n + walkers * len(self.requests)
 
     def _moved(self, event: Moved) -> None:
-        state, assessment = self.state, event.assessment
+        state, assessment, prediction = self.state, event.assessment, event.prediction
         probability = None if assessment is None else assessment.probability
-        std = None if assessment is None or event.prediction is None else event.prediction.energy_std
+        std = None if assessment is None or prediction is None else prediction.energy_std
         if assessment is not None:
             if assessment.exceeded and not self._uncertain:
                 logger.warning(
@@ -219,8 +226,8 @@ class _Segment:
                 )
             self._uncertain = assessment.exceeded
         self.recorder.record(state, event.time_fs, event.stage, std, probability)
-        if event.prediction is not None and assessment is not None:
-            self._scheduled(event.prediction, assessment)
+        if prediction is not None and assessment is not None:
+            self._scheduled(prediction, assessment)
         self.progress(
             phase="explore",
             trajectory=self.doc.index,
@@ -284,11 +291,13 @@ class _Segment:
             stress=prediction.stress,
             source="model",
         )
+        # beside the forces that were predicted: errors of forces are judged by it
+        spread = {} if prediction.forces_std is None else {FORCES_STD: prediction.forces_std}
         return RequestDoc(
             reason=reason,
             trajectory=self.doc.index,
             md_step=step,
-            structure=self.workspace.save_md_state(asked.to_arrays()),
+            structure=self.workspace.save_md_state(asked.to_arrays() | spread),
             predicted_energy=prediction.energy - self.run_view.offset,
             predicted_std=prediction.energy_std,
             probability=assessment.probability,
@@ -324,6 +333,7 @@ class _Segment:
                 "segment": self.doc.segment + 1,
                 "supplied": None,
                 "requests": tuple(self.requests),
+                "round_began": None,
                 "done": done,
                 "cpu_seconds": self.doc.cpu_seconds + time.process_time() - self._cpu_start,
                 **changes,
@@ -346,9 +356,7 @@ class _Segment:
         )
 
 
-def rewound(
-    trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc
-) -> TrajectoryDoc:
+def rewound(trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc) -> TrajectoryDoc:
     """Return a trajectory with other velocities at its last state, since its label failed."""
     run = session.open(posterior)
     state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))

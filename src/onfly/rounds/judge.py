@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.calibration import Calibration
+from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.state import MDState
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
-from onfly.rounds.criteria import tolerance_in_cell
-from onfly.rounds.explore import rewound
+from onfly.rounds.criteria import error_ratios
+from onfly.rounds.explore import FORCES_STD, rewound
 from onfly.rounds.seeds import labels_of_runs
 from onfly.schemas import LabelDoc, RequestDoc, RunState, SuppliedRef, to_atoms, to_structure
-from onfly.session import OpenRun, Session, calibration_doc
+from onfly.session import OpenRun, Session, calibration_docs
 
 __all__ = ["Answer", "judge_round", "requested_structure"]
 
@@ -96,6 +97,8 @@ class _Round:
         self.session, self.state = session, state
         self.run = session.open(state.posterior)
         self.ledger = self.run.ledger()
+        self.n_entries = len(self.ledger.entries)
+        self.force_errors: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.trajectories = {t.index: t for t in state.trajectories}
         self.failures: list[str] = []
         self.n_failed = 0
@@ -215,16 +218,21 @@ class _Round:
             "foundation_force_rmse": _rmse(foundation_forces - forces),
         }
         if request.predicted_energy is not None and doc.ensemble is not None:
-            asked = MDState.from_arrays(self.run.workspace.load_md_state(request.structure))
+            arrays = self.run.workspace.load_md_state(request.structure)
             error = request.predicted_energy - label.energy
+            force_errors = arrays["forces"] - forces
+            if FORCES_STD in arrays and (arrays[FORCES_STD] > 0).all():
+                self.force_errors[self.ledger.n_labels] = (
+                    force_errors, arrays[FORCES_STD], arrays["numbers"],
+                )  # fmt: skip
             fields |= {
                 "generation": doc.ensemble.generation,
                 "mean": request.predicted_energy,
                 "std": request.predicted_std,
                 "probability": request.probability,
                 "error": error,
-                "errors": self._ratios(error),
-                "force_rmse": _rmse(asked.forces - forces),
+                "errors": error_ratios(doc, error, force_errors),
+                "force_rmse": _rmse(force_errors),
             }
         if request.reason == "closing":
             fields |= {"attempt": doc.attempt, "look": request.look}
@@ -237,14 +245,6 @@ class _Round:
             **fields,
         )
 
-    def _ratios(self, error: float) -> dict[str, float]:
-        """Return the error over each tolerance."""
-        return {
-            tolerance.name: abs(error) / tolerance_in_cell(tolerance, self.run.doc.nsites or 1)
-            for tolerance in self.run.spec.tolerance
-            if tolerance.quantity.startswith("energy")
-        }
-
     def _remove(self, request: RequestDoc) -> None:
         for index, trajectory in self.trajectories.items():
             left = tuple(r for r in trajectory.requests if r.key != request.key)
@@ -255,9 +255,7 @@ class _Round:
         message = f"label of trajectory {request.trajectory} at step {request.md_step}: {reason}"
         logger.warning(message)
         if request.reason == "initial" and self.run.doc.energy_offset is None:
-            raise LabelError(
-                f"the first label failed, so there is nothing to go on from: {reason}"
-            )
+            raise LabelError(f"the first label failed, so there is nothing to go on from: {reason}")
         self.failures.append(message)
         if request.attempt + 1 < MAX_ATTEMPTS:
             self._again(request)
@@ -313,30 +311,30 @@ class _Round:
         if not again:
             self._unreached()
         counted = _counts(self.ledger)
-        calibration = self._calibrated(again)
+        calibrations = self._calibrated()
         n_records = self.run.workspace.write_ledger(self.ledger)
         return state.evolve(
             **self.changes,
             **counted,
+            **calibration_docs(calibrations),
             phase="label" if again else "judge",
-            calibration=calibration,
             n_records=n_records,
             n_failures=posterior.n_failures + self.n_failed,
             failures=(*posterior.failures, *self.failures)[-_KEPT_FAILURES:],
         )
 
-    def _calibrated(self, again: list[RequestDoc]) -> Any:
-        """Return the calibration after the errors of this round, in the order of the ledger.
+    def _calibrated(self) -> Calibrations:
+        """Return the calibrations after the errors of this round, in the order of the ledger.
 
-        Those of a closing block count once it is decided: see `onfly.rounds.close`.
+        The energies of a closing block count once it is decided: see `onfly.rounds.close`.
         """
-        before = self.state.posterior.n_records
-        old = len(self.run.workspace.read_ledger(before).entries)
-        calibration = Calibration(**self.run.doc.calibration.model_dump())
-        for entry in self.ledger.entries[old:]:
+        found = self.run.calibrations()
+        for entry in self.ledger.entries[self.n_entries :]:
             if entry.reason != "closing":
-                calibration = calibrated(calibration, entry)
-        return calibration_doc(calibration)
+                found = replace(found, energy=calibrated(found.energy, entry))
+            if entry.index in self.force_errors:
+                found = replace(found, forces=found.forces.update(*self.force_errors[entry.index]))
+        return found
 
 
 def calibrated(calibration: Calibration, entry: LedgerEntry) -> Calibration:

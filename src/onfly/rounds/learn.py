@@ -63,7 +63,8 @@ def learn(
         seed_key=run.key,
         generation=generation,
         n_new=sum(entry.label is not None for entry in ledger.unlearned),
-        n_workers=n_workers or state.posterior.spec.posterior.n_workers
+        n_workers=n_workers
+        or state.posterior.spec.posterior.n_workers
         or session.settings.n_workers,
         cache_dir=workspace.update_cache(generation),
         pool=pool,

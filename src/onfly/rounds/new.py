@@ -7,8 +7,10 @@ import uuid
 
 from pymatgen.core import Molecule, Structure
 
-from onfly.rounds.criteria import tolerance_in_cell
-from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure
+from onfly.bayes.likelihood import LikelihoodScales
+from onfly.dynamics.drivers import driver_of
+from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
+from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
 from onfly.spec import RunSpec
 
 __all__ = ["new_run"]
@@ -31,20 +33,27 @@ def new_run(
     stages = spec.trajectories.stages
     if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
         raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    driver_of(stages)  # what does not exist is refused before any work
     n_atoms = len(structure)
+    atoms = to_atoms(structure)
     energies = [
         tolerance_in_cell(t, n_atoms) for t in spec.tolerance if t.quantity.startswith("energy")
     ]
     # as the name of a folder: Ca(NO3)2 becomes Ca-NO3-2
     formula = re.sub(r"[^A-Za-z0-9.]+", "-", structure.composition.reduced_formula).strip("-")
     given = spec.calibration
+    threshold = min(energies) if energies else None
     posterior = from_any_structure(
         PosteriorDoc,
         structure,
         run_id=run_id or f"{formula}-{uuid.uuid4().hex[:8]}",
         campaign=campaign,
         spec=spec,
-        threshold_ev=min(energies) if energies else None,
+        threshold_ev=threshold,
+        energy_std=_energy_std(spec, threshold, n_atoms),
+        tolerance_atoms={
+            t.name: atoms_of(t, atoms) for t in spec.tolerance if t.quantity == "force"
+        },
         calibration=CalibrationDoc(
             shape=given.shape or 1.5,
             rate=given.rate or 10.0,
@@ -53,4 +62,15 @@ def new_run(
             surprise=given.surprise,
         ),
     )
+    criterion_of(posterior, atoms.numbers)  # what cannot be judged is refused before any work
     return RunState(posterior=posterior)
+
+
+def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:
+    """Return σ_E of the likelihood in eV.
+
+    Without a tolerance of the energy it is balanced against the forces alone.
+    """
+    balanced = spec.posterior.energy_weight == "balanced" or threshold is None
+    scales = LikelihoodScales.for_threshold(threshold, n_atoms=n_atoms if balanced else None)
+    return scales.energy_std

@@ -14,9 +14,8 @@ import numpy as np
 from ase import Atoms
 from pymatgen.core import Molecule, Structure
 
-from onfly.bayes.calibration import Calibration
 from onfly.bayes.posterior import posterior_from_dict
-from onfly.dynamics.criteria import EnergyCriterion
+from onfly.dynamics.criteria import Calibrations, EnergyCriterion
 from onfly.dynamics.driver import MDDriver, Moved
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.stages import MDStage, total_steps
@@ -85,9 +84,8 @@ def start_run(
                 requests=tuple(found) if k == 0 else (),
             )
         )
-    return (
-        state.with_trajectories(trajectories)
-        .evolve(phase="label", ensemble=ensemble, calibration=_calibration(run))
+    return state.with_trajectories(trajectories).evolve(
+        phase="label", ensemble=ensemble, calibration=_calibration(run)
     )
 
 
@@ -189,7 +187,7 @@ def _foundation_md(
                 predictor,
                 [_long(run.spec.trajectories.stages[0], spacing * max(n_wanted, 1))],
                 EnergyCriterion(1.0, watch_only=True),
-                Calibration(),
+                Calibrations(),
                 key,
                 time_step=run.spec.trajectories.time_step,
             )
@@ -216,6 +214,4 @@ def _foundation_md(
 
 def _long(stage: MDStage, n_steps: int) -> MDStage:
     """Return the conditions at the beginning of a stage, for a number of steps."""
-    return stage.model_copy(
-        update={"n_steps": n_steps, "temperature": stage.temperature_at(0)}
-    )
+    return stage.model_copy(update={"n_steps": n_steps, "temperature": stage.temperature_at(0)})

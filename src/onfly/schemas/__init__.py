@@ -5,6 +5,7 @@ from onfly.schemas.label import LabelDoc, LabelReason, structure_hash
 from onfly.schemas.model import ErrorStatistics, FineTunedModelDoc, WeightsBlob
 from onfly.schemas.posterior import (
     CalibrationDoc,
+    ForceCalibrationDoc,
     Phase,
     PosteriorDoc,
     RequestDoc,
@@ -20,6 +21,7 @@ __all__ = [
     "EnsembleDoc",
     "ErrorStatistics",
     "FineTunedModelDoc",
+    "ForceCalibrationDoc",
     "LabelDoc",
     "LabelReason",
     "Phase",

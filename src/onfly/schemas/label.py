@@ -24,6 +24,7 @@ RUN_FIELDS: tuple[str, ...] = (
     "run_id",
     "index",
     "reason",
+    "trajectory",
     "md_step",
     "predicted_energy",
     "predicted_std",

@@ -12,20 +12,28 @@ from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.posterior import CalibrationDoc
 from onfly.schemas.types import StructureOrMolecule
 
-__all__ = ["DOC_VERSION", "ErrorStatistics", "FineTunedModelDoc", "ModelState", "WeightsBlob"]
+__all__ = [
+    "DOC_VERSION",
+    "ErrorStatistics",
+    "FineTunedModelDoc",
+    "ModelState",
+    "WeightsBlob",
+    "present_state",
+]
 
 DOC_VERSION = "0.2"
 # what 0.1 called the models that audits had not proven
 _OLD_STATES = {"unproven": "needs more audits"}
 
 
-def _present_state(value: Any) -> Any:
+def present_state(value: Any) -> Any:
+    """Return the present word for a state, also for that of version 0.1."""
     return _OLD_STATES.get(value, value) if isinstance(value, str) else value
 
 
 ModelState = Annotated[
     Literal["ready", "not accurate enough", "needs more audits", "stopped"],
-    BeforeValidator(_present_state),
+    BeforeValidator(present_state),
 ]
 
 
@@ -75,7 +83,9 @@ class FineTunedModelDoc(StructureMetadata):
     labeller: str
     level_of_theory: str | None = None
     input_hash: str | None = None
-    threshold_ev: float
+    threshold_ev: float | None = Field(
+        None, description="Tolerance of the energy of the cell, eV; None without one."
+    )
     temperature_range: tuple[float, float] | None = Field(None, description="K")
     pressure_range: tuple[float, float] | None = Field(None, description="kbar")
     n_steps: int

@@ -18,6 +18,7 @@ from onfly.spec import RunSpec
 
 __all__ = [
     "CalibrationDoc",
+    "ForceCalibrationDoc",
     "Phase",
     "PosteriorDoc",
     "ProductionSource",
@@ -52,6 +53,18 @@ class CalibrationDoc(_Frozen):
     mode: Literal["mean", "ema"] = "mean"
     decay: float = 1.0
     surprise: float = 0.0
+
+
+class ForceCalibrationDoc(_Frozen):
+    """Sufficient statistics of the forces (see ``onfly.bayes.ForceCalibration``)."""
+
+    shape: float = 1.5
+    rate: float = 1.5
+    correlation: float = 0.1
+    pool: float = 10.0
+    species: tuple[int, ...] = Field((), description="Atomic numbers.")
+    n: tuple[float, ...] = Field((), description="Effective number of errors, by species.")
+    sum_z2: tuple[float, ...] = ()
 
 
 class RequestDoc(_Frozen):
@@ -101,7 +114,13 @@ class TrajectoryDoc(_Frozen):
     n_steps: int = Field(description="Step at which the programme in use ends.")
     origin: int = Field(0, description="Step at which the programme in use began.")
     origin_time_fs: float = 0.0
+    programme_step: int = Field(
+        0, description="Steps of the user's programme that were done before the closing blocks."
+    )
     segment: int = Field(0, description="Segments so far.")
+    round_began: int | None = Field(
+        None, description="Step at which a round began that the walltime cut; None if none is."
+    )
     last_label_step: int = 0
     last_call_step: int = 0
     initial_volume: float | None = Field(None, description="Å³, for the guards.")
@@ -151,6 +170,10 @@ class PosteriorDoc(StructureMetadata):
     input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
     ensemble: EnsembleDoc | None = None
     calibration: CalibrationDoc
+    force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
+    tolerance_atoms: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="By tolerance of forces, the atoms that it is about."
+    )
 
     n_records: int = Field(0, description="Records of the ledger that count.")
     n_labels: int = 0
@@ -186,19 +209,19 @@ class RunState(_Frozen):
     trajectories: tuple[TrajectoryDoc, ...] = ()
 
     # in the document, so that the outputs of jobs can be searched by them
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self.posterior.run_id
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def phase(self) -> Phase:
         """What is due."""
         return self.posterior.phase
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def updated_at(self) -> datetime:
         """When the run was changed last."""

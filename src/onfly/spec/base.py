@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 __all__ = ["Spec", "Unit"]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the tables of the docs show it."""
+    """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the docs show it."""
 
     symbol: str
 
@@ -25,6 +25,16 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic takes true for the number 1
+        if isinstance(value, bool):
+            annotation = cls.model_fields[str(info.field_name)].annotation
+            if annotation is not bool and bool not in get_args(annotation):
+                raise ValueError(f"{str(value).lower()} is not possible here")
+        return value
 
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with changes, validated again (pydantic's ``model_copy`` does not)."""

@@ -6,8 +6,9 @@ and groups may stand in one file; a setting that is given twice is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -36,7 +37,7 @@ GROUPS = (
     "seed",
 )
 
-# threshold, threshold_per_atom and max_probability together make tolerances: see _tolerances
+# threshold, threshold_per_atom and max_probability make tolerances: see _tolerances
 FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "foundation_model": ("foundation",),
     "stages": ("trajectories", "stages"),
@@ -110,8 +111,15 @@ class Gathered:
         return path
 
 
-def gather(mapping: Mapping[str, Any]) -> Gathered:
+def gather(mapping: Mapping[str, Any], *, also_known: Collection[str] = ()) -> Gathered:
     """Sort flat keys into their groups.
+
+    Parameters
+    ----------
+    mapping
+        Flat keys and groups.
+    also_known
+        Keys that the file has besides, for the message about an unknown one.
 
     Raises
     ------
@@ -130,8 +138,10 @@ def gather(mapping: Mapping[str, Any]) -> Gathered:
         if key in FLAT_KEYS:
             _put(found, FLAT_KEYS[key], key, value, problems)
         elif key not in GROUPS and key not in _TOLERANCE_KEYS:
-            known = sorted({*FLAT_KEYS, *GROUPS, *_TOLERANCE_KEYS})
-            problems.append(((key,), f"unknown key; known keys are {', '.join(known)}"))
+            known = sorted({*FLAT_KEYS, *GROUPS, *_TOLERANCE_KEYS, *also_known})
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"unknown key: did you mean {close[0]}?" if close else "unknown key"
+            problems.append(((key,), f"{hint} (known keys are {', '.join(known)})"))
     _tolerances(found, mapping, problems)
     found.origins |= moved
     if problems:

@@ -35,6 +35,12 @@ class PosteriorSpec(Spec):
         "faster for small systems) or `auto` (measured once at the start; results then depend on "
         "the machine in the last digits).",
     )
+    energy_weight: Literal["balanced", "paper"] = Field(
+        "balanced",
+        description="σ_E, the std of the energy in the likelihood: `paper` is 10 % of the energy "
+        "tolerance; `balanced` is at most σ_F·√(N/3), so that large cells do not neglect their "
+        "energies.",
+    )
     n_workers: Annotated[int | None, Unit("processes")] = Field(
         None, ge=1, description="For the chains of an update; `null` takes all usable cores."
     )

@@ -90,9 +90,7 @@ def parse_quantity(text: str, quantity: Quantity) -> float:
     plain = unicodedata.normalize("NFKC", text).strip()
     match = re.fullmatch(rf"({_NUMBER})\s*(.*)", plain)
     if match is None:
-        raise ValueError(
-            f"{text!r} is not a number with a unit, such as '{_EXAMPLES[quantity]}'"
-        )
+        raise ValueError(f"{text!r} is not a number with a unit, such as '{_EXAMPLES[quantity]}'")
     unit = match[2].replace(" ", "")
     name = quantity.replace("_", " ")
     if not unit:

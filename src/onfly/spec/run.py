@@ -20,7 +20,11 @@ __all__ = ["RunSpec"]
 
 # Rensmeyer, Kramer, Niggemann, section on settings; (a, b) and members as for MACE
 _PAPER: dict[str, Any] = {
-    "posterior": {"kind": "sghmc", "options": {"n_members": 8, "n_steps": 2000}},
+    "posterior": {
+        "kind": "sghmc",
+        "options": {"n_members": 8, "n_steps": 2000},
+        "energy_weight": "paper",
+    },
     "calibration": {"shape": 1.5, "rate": 10.0, "mode": "mean", "surprise": 0.0},
     "rounds": {"initial_labels": 1, "length": None, "audit_interval": 0, "warmup_labels": 0},
     "proof": {"attempts": 0},

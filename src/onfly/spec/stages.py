@@ -16,7 +16,6 @@ __all__ = [
     "TrajectoriesSpec",
     "default_time_step",
     "locate",
-    "temperatures_of",
     "total_steps",
 ]
 
@@ -127,6 +126,15 @@ class MDStage(Spec):
         return self.dynamics or _DEFAULT[self.ensemble]
 
     @property
+    def temperatures(self) -> tuple[float, ...]:
+        """First and last target temperature in K; empty without one."""
+        if self.temperature is None:
+            return ()
+        if isinstance(self.temperature, tuple):
+            return self.temperature
+        return (self.temperature, self.temperature)
+
+    @property
     def is_ramp(self) -> bool:
         """Whether the temperature changes within the stage."""
         return isinstance(self.temperature, tuple) and self.temperature[0] != self.temperature[1]
@@ -183,13 +191,6 @@ class TrajectoriesSpec(Spec):
 def default_time_step(symbols: Sequence[str]) -> float:
     """Return atomate2's default time step in fs: 0.5 with hydrogen, else 2."""
     return 0.5 if "H" in symbols else 2.0
-
-
-def temperatures_of(stage: MDStage) -> tuple[float, ...]:
-    """Return the temperatures in K at the ends of a stage; none for NVE without one."""
-    if stage.temperature is None:
-        return ()
-    return stage.temperature if isinstance(stage.temperature, tuple) else (stage.temperature,)
 
 
 def total_steps(stages: Sequence[MDStage]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ from maggma.core import StoreError
 from monty.json import jsanitize
 
 from onfly.artifacts.atomic import atomic_write
+from onfly.stores.damage import DamagedStoreError
 from onfly.stores.embedded import EmbeddedStore
 
 __all__ = ["EmbeddedBlobStore"]
 
 FIELD = "data"
 _FILE = "data_sha256"
+_REMEDY = (
+    "onfly.library.repair_model(MODEL_ID) writes the weights of a model "
+    "again if the artifact directory has them"
+)
 
 
 class EmbeddedBlobStore(EmbeddedStore):
@@ -42,8 +48,8 @@ class EmbeddedBlobStore(EmbeddedStore):
                 content = jsanitize(doc[FIELD], allow_bson=True, recursive_msonable=True)
                 data = json.dumps(content).encode()
                 stub[_FILE] = hashlib.sha256(data).hexdigest()
-                if not self._path(stub[_FILE]).exists():
-                    atomic_write(self._path(stub[_FILE]), gzip.compress(data, 1, mtime=0))
+                if not self.sound(stub[_FILE]):  # a damaged file is written again
+                    atomic_write(self.file_of(stub[_FILE]), gzip.compress(data, 1, mtime=0))
             stubs.append(stub)
         super().update(stubs, key)
 
@@ -71,19 +77,35 @@ class EmbeddedBlobStore(EmbeddedStore):
             super().remove_docs(criteria)
             for sha256 in named - {None}:
                 if self._collection.find_one({_FILE: sha256}) is None:
-                    self._path(sha256).unlink(missing_ok=True)
+                    self.file_of(sha256).unlink(missing_ok=True)
 
-    def _path(self, sha256: str) -> Path:
+    def named_files(self) -> list[tuple[str, str]]:
+        """Return digest of the file and ``blob_uuid`` of all documents that have one."""
+        found = super().query({_FILE: {"$exists": True}}, [_FILE, "blob_uuid"])
+        return [(doc[_FILE], doc["blob_uuid"]) for doc in found]
+
+    def file_of(self, sha256: str) -> Path:
+        """Return the path of a file."""
         return self.files / sha256[:2] / f"{sha256}.json.gz"
 
+    def sound(self, sha256: str) -> bool:
+        """Return whether the file of a digest is there and has that digest."""
+        try:
+            self._read(sha256)
+        except StoreError:
+            return False
+        return True
+
     def _read(self, sha256: str) -> Any:
-        path = self._path(sha256)
+        path = self.file_of(sha256)
         try:
             data = gzip.decompress(path.read_bytes())
         except FileNotFoundError:
-            raise StoreError(f"{path}, which {self.name} names, is missing") from None
-        except (OSError, EOFError) as error:
-            raise StoreError(f"{path} is damaged: {error}") from error
+            raise StoreError(f"{path}, which {self.name} names, is missing: {_REMEDY}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise DamagedStoreError(f"{path} is damaged ({error}): {_REMEDY}") from error
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise StoreError(f"{path} was changed: its sha256 is not the one in its name")
+            raise DamagedStoreError(
+                f"{path} was changed (its sha256 is not the one in its name): {_REMEDY}"
+            )
         return json.loads(data)

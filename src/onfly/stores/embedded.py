@@ -23,6 +23,7 @@ from maggma.stores import MongoStore
 from maggma.stores.mongolike import MemoryStore
 
 from onfly.artifacts.atomic import ensure_folder
+from onfly.stores.damage import damage_named
 
 __all__ = ["EmbeddedStore"]
 
@@ -86,6 +87,11 @@ class EmbeddedStore(MongoStore):
         self._connected = False
 
     @property
+    def file(self) -> Path:
+        """The SQLite file of the collection."""
+        return self._folder / self.collection_name
+
+    @property
     def _folder(self) -> Path:
         return Path(self.path) / self.database
 
@@ -96,7 +102,8 @@ class EmbeddedStore(MongoStore):
         # SQLite connections must not be shared between threads, nor carried through a fork
         owner = (os.getpid(), self._epoch)
         if getattr(self._local, "owner", None) != owner:
-            with self.exclusive():  # creating the file is no transaction
+            # creating the file is no transaction
+            with self.exclusive(), damage_named(self.file):
                 self._local.client = litemongo.MongoClient(self.path, self.database)
                 self._local.collection = self._local.client[self.database][self.collection_name]
                 self._configure(self._local.collection)
@@ -133,26 +140,33 @@ class EmbeddedStore(MongoStore):
 
     def update(self, docs: list[dict] | dict, key: list | str | None = None) -> None:
         """Insert documents or replace those with the same key; see `maggma.core.Store.update`."""
-        with self.exclusive():
+        with self.exclusive(), damage_named(self.file):
             super().update(docs, key)
 
     def remove_docs(self, criteria: dict) -> None:
         """Delete the documents that match."""
-        with self.exclusive():
+        with self.exclusive(), damage_named(self.file):
             super().remove_docs(criteria)
 
     def ensure_index(self, key: str, unique: bool | None = False) -> bool:
         """Create the index of a field unless it is there."""
-        with self.exclusive():
+        with self.exclusive(), damage_named(self.file):
             return super().ensure_index(key, unique)
+
+    def create_index(self, keys: list[tuple[str, int]], **options: Any) -> None:
+        """Create an index of several fields unless it is there."""
+        with self.exclusive(), damage_named(self.file):
+            self._collection.create_index(keys, **options)
 
     def count(self, criteria: dict | None = None, hint: dict | None = None) -> int:
         """Count the documents that match; hints mean nothing here."""
-        return self._collection.count_documents(criteria or {})
+        with damage_named(self.file):
+            return self._collection.count_documents(criteria or {})
 
     def query(self, *args: Any, hint: dict | None = None, **kwargs: Any) -> Iterator[dict]:
         """Yield the documents that match (`maggma.core.Store.query`); hints mean nothing here."""
-        yield from super().query(*args, **kwargs)
+        with damage_named(self.file):
+            yield from super().query(*args, **kwargs)
 
     # grouping in Python, since the aggregation of litemongo lacks operators that MongoStore uses
     groupby = MemoryStore.groupby

@@ -14,7 +14,7 @@ from onfly.settings import OnflySettings, get_settings
 from onfly.stores.blobs import EmbeddedBlobStore
 from onfly.stores.embedded import EmbeddedStore
 
-__all__ = ["DATA_STORE", "collection", "embedded_job_store", "job_store", "sibling"]
+__all__ = ["DATA_STORE", "embedded_job_store", "job_store", "sibling"]
 
 DATA_STORE = "data"
 
@@ -50,30 +50,6 @@ def embedded_job_store(path: str | Path, settings: OnflySettings | None = None) 
         EmbeddedStore(path, settings.OUTPUTS_COLLECTION),
         additional_stores={DATA_STORE: EmbeddedBlobStore(path, settings.BLOBS_COLLECTION)},
     )
-
-
-def collection(
-    name: str,
-    settings: OnflySettings | None = None,
-    *,
-    key: str,
-    store: JobStore | None = None,
-) -> Store:
-    """Return a collection that lies next to the documents of the job store.
-
-    Parameters
-    ----------
-    name
-        Name of the collection, such as ``settings.MODELS_COLLECTION``.
-    settings
-        Settings; read when None.
-    key
-        Field that identifies a document.
-    store
-        Job store next to which it lies; None takes that of the settings.
-    """
-    store = store or job_store(settings)
-    return sibling(store.docs_store, name, key)
 
 
 def sibling(docs_store: Store, name: str, key: str) -> Store:

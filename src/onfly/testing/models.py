@@ -19,12 +19,14 @@ from onfly.schemas import (
     EnsembleDoc,
     FineTunedModelDoc,
     LabelDoc,
-    RunDoc,
+    PosteriorDoc,
+    RunState,
     from_any_structure,
     structure_hash,
 )
+from onfly.spec import RunSpec
 
-__all__ = ["crystal", "random_mace", "toy_label", "toy_model", "toy_run", "water"]
+__all__ = ["crystal", "random_mace", "toy_label", "toy_model", "toy_run", "toy_spec", "water"]
 
 N_MEMBERS = 3
 
@@ -48,9 +50,10 @@ def random_mace(
 ) -> Path:
     """Write a MACE model of H, C, O, Na and Cl with random weights, made in a second.
 
-    `block` is the kind of its interactions, `options` are further ones of mace's own.
+    `block` is the kind of its interactions, `options` are further ones of mace's own. A path that
+    ends in ``.safetensors`` gets a converted model, any other one a pickle.
     """
-    from onfly.potentials.mace_loading import import_mace
+    from onfly.potentials.mace_package import import_mace
     from onfly.potentials.precision import default_dtype
 
     modules = import_mace()
@@ -79,7 +82,12 @@ def random_mace(
             radial_MLP=[16, 16],
             **options,
         )
-    torch.save(model, path)
+    if path.suffix == ".safetensors":
+        from onfly.potentials.mace_conversion import write_converted
+
+        write_converted(model, path, "random.model", "0" * 64)
+    else:
+        torch.save(model, path)
     return path
 
 
@@ -143,16 +151,34 @@ def toy_model(
 
 def toy_run(
     run_id: str = "run-1", structure: Structure | Molecule | None = None, **fields: Any
-) -> RunDoc:
-    """Return the state of a run that has not begun."""
+) -> RunState:
+    """Return the state of a run that has not begun; ``fields`` are those of its posterior."""
     content = {
         "run_id": run_id,
-        "foundation_model": "toy",
+        "spec": toy_spec(),
         "threshold_ev": 0.1,
-        "settings": {},
         "calibration": CalibrationDoc(shape=1.5, rate=10.0),
     }
-    return from_any_structure(RunDoc, structure or crystal(), **content | fields)
+    posterior = from_any_structure(PosteriorDoc, structure or crystal(), **content | fields)
+    return RunState(posterior=posterior)
+
+
+def toy_spec(**settings: Any) -> RunSpec:
+    """Return the settings of a run that takes seconds: toy potential, EMT, short chains.
+
+    ``settings`` are flat keys or groups, which replace these.
+    """
+    content: dict[str, Any] = {
+        "foundation_model": "toy",
+        "threshold": 0.1,
+        "labeller": "emt",
+        "stages": [{"n_steps": 40, "temperature": 300.0, "time_step": 2.0}],
+        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 30},
+        "audit_interval": 10,
+        "n_workers": 1,
+        "proof": {"steps": 40},
+    }
+    return RunSpec.from_flat(content | settings)
 
 
 def toy_label(

@@ -1,0 +1,73 @@
+"""What a run started from, in its folder: with it a run is taken up without any other file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from pymatgen.core import Molecule, Structure
+
+from onfly.artifacts.atomic import atomic_write
+from onfly.artifacts.files import ArtifactError
+from onfly.artifacts.workspace import RunWorkspace
+
+__all__ = ["Start", "read_start", "write_start"]
+
+FILE = "start.json"
+_CLASSES = {"Structure": Structure, "Molecule": Molecule}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Structures, and how the run is done.
+
+    Parameters
+    ----------
+    structures
+        Where the trajectories start.
+    mode
+        See `onfly.flows.OnTheFlyMaker`.
+    """
+
+    structures: tuple[Structure | Molecule, ...]
+    mode: Literal["resident", "chained"] = "resident"
+
+
+def write_start(workspace: RunWorkspace, start: Start) -> None:
+    """Write the file."""
+    content = {"mode": start.mode, "structures": [s.as_dict() for s in start.structures]}
+    atomic_write(workspace.folder / FILE, json.dumps(content).encode())
+
+
+def read_start(workspace: RunWorkspace) -> Start:
+    """Read the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ArtifactError
+        If it is damaged.
+    """
+    path = workspace.folder / FILE
+    try:
+        content = json.loads(path.read_text())
+        structures = tuple(
+            (Molecule if s["@class"] == "Molecule" else Structure).from_dict(s)
+            for s in content["structures"]
+        )
+        mode = content["mode"]
+        if mode not in ("resident", "chained") or not structures:
+            raise ValueError(f"mode {mode!r} with {len(structures)} structures")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no run {workspace.run_id} that `onfly run` or `onfly submit` has started in "
+            f"{workspace.folder.parent}"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({type(error).__name__}: {error}): start the run again under "
+            f"another name with `seed_from: [{workspace.run_id}]`"
+        ) from error
+    return Start(structures, mode)

@@ -1,0 +1,98 @@
+"""All that can be known to be wrong with a run before anything is labelled or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobflow import Maker
+from pymatgen.core import Molecule, Structure
+
+from onfly.bayes.posterior import posterior_from_dict
+from onfly.labels.check import check_labeller
+from onfly.labels.presets import label_maker
+from onfly.labels.stress import check_stress
+from onfly.potentials.foundation import check_foundation
+from onfly.rounds.new import new_run
+from onfly.session import Session
+from onfly.spec import RunSpec
+from onfly.structures import check_structure
+
+__all__ = ["check_run"]
+
+
+def check_run(
+    spec: RunSpec,
+    structures: Sequence[Structure | Molecule],
+    *,
+    maker: Maker | None = None,
+    session: Session | None = None,
+    here: bool = True,
+) -> list[str]:
+    """Return what would keep a run from its end, a sentence each; empty if nothing is known.
+
+    No potential is loaded and nothing is calculated.
+
+    Parameters
+    ----------
+    spec
+        The settings.
+    structures
+        Where the trajectories start.
+    maker
+        The labeller; None makes that of the settings.
+    session
+        Of the process; None makes one.
+    here
+        Whether labels are computed on this machine, so that its programs count.
+    """
+    problems: list[str] = []
+    for number, structure in enumerate(structures):
+        name = "the structure" if len(structures) == 1 else f"structure {number + 1}"
+        problems += _said(lambda s=structure, n=name: check_structure(s, name=n))
+    if problems:
+        return problems
+    problems += _said(
+        lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
+    )
+    problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
+    problems += _foundation(spec, structures[0])
+    problems += _labeller(spec, structures[0], maker, here)
+    for run_id in spec.labels.seed_from:
+        problems += _said(lambda r=run_id: _exists(session or Session(), r))
+    return problems
+
+
+def _foundation(spec: RunSpec, structure: Structure | Molecule) -> list[str]:
+    elements = sorted({str(element) for element in structure.composition.elements})
+    return list(check_foundation(spec.foundation, elements))
+
+
+def _labeller(
+    spec: RunSpec, structure: Structure | Molecule, maker: Maker | None, here: bool
+) -> list[str]:
+    given = spec.labels.labeller
+    try:
+        if maker is None and given is not None:
+            maker = label_maker(given.name, **given.kwargs)
+    except (ValueError, TypeError, ImportError) as error:
+        return [f"labeller: {error}"]
+    if maker is None:
+        return []
+    problems = [*check_labeller(maker, structure, here=here)]
+    problems += _said(lambda: check_stress(maker, spec.trajectories.stages))
+    return [f"labeller: {problem}" for problem in problems]
+
+
+def _exists(session: Session, run_id: str) -> None:
+    workspace = session.workspace(run_id)
+    if not workspace.exists():
+        raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
+
+
+def _said(action: Any) -> list[str]:
+    try:
+        action()
+    except (ValueError, TypeError, ImportError) as error:
+        return [str(error)]
+    return []

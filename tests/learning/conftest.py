@@ -1,0 +1,8 @@
+"""The small potential of tests/bayes serves here too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bayes"))
