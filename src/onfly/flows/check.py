@@ -12,7 +12,6 @@ from onfly.bayes.posterior import posterior_from_dict
 from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
 from onfly.potentials.foundation import check_foundation
-from onfly.rounds.criteria import criterion_of
 from onfly.rounds.new import new_run
 from onfly.session import Session
 from onfly.spec import RunSpec
@@ -55,7 +54,7 @@ def check_run(
     problems += _said(
         lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     )
-    problems += _said(lambda: criterion_of(new_run(spec, structures[0], run_id="check").posterior))
+    problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
     problems += _foundation(spec, structures[0])
     problems += _labeller(spec, structures[0], maker, here)
     for run_id in spec.labels.seed_from:
