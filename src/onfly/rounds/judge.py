@@ -261,9 +261,11 @@ class _Round:
             self._again(request)
             return
         self._remove(request)
-        self.n_failed += 1
-        if request.reason == "closing":  # a step that cannot be judged is no evidence
+        if request.reason == "closing":
+            # a step that cannot be judged is a failure of the block, and none that stops the run
             self._append_unjudged(request.trajectory, request.md_step, request.look)
+            return
+        self.n_failed += 1
         if request.is_call and self.run.doc.attempt is None:
             owner = self.trajectories[request.trajectory]
             self.trajectories[owner.index] = rewound(owner, self.session, self.run.doc)
