@@ -207,13 +207,15 @@ def run_chain(target: Target, task: ChainTask) -> ChainResult:
 def resolve(settings: ChainSettings, target: Target) -> tuple[float, float]:
     """Return step size and prior std, from the target's defaults where they are not set."""
     step_size, prior_std, defaults = settings.step_size, settings.prior_std, target.defaults
-    if (step_size is None or prior_std is None) and defaults is None:
+    if step_size is not None and prior_std is not None:
+        return step_size, prior_std
+    if defaults is None:
         raise ValueError("the target has no defaults: set step_size and prior_std")
     if step_size is None:
         fits = settings.optimizer == "adam"
-        step_size = defaults.fit_step_size if fits else defaults.step_size  # type: ignore[union-attr]
+        step_size = defaults.fit_step_size if fits else defaults.step_size
     if prior_std is None:
-        prior_std = defaults.prior_std  # type: ignore[union-attr]
+        prior_std = defaults.prior_std
     return step_size, prior_std
 
 

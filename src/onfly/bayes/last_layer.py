@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -122,11 +122,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         tasks = chain_tasks(
             self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
-        target: FeatureTarget = target_factory()  # type: ignore[assignment]
+        target: Any = target_factory()  # a FeatureTarget
         with one_thread():
             scale = self._fit_scale(state, target, seed_key, n_new)
         results = run_chains(
-            target_factory if pool is not None or n_workers > 1 else lambda: target,  # type: ignore[arg-type, return-value]
+            target_factory if pool is not None or n_workers > 1 else lambda: target,
             tasks,
             n_workers=n_workers,
             pool=pool,

@@ -227,7 +227,8 @@ class Posterior(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings with the kind, as `posterior_from_dict` takes them."""
-        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
+        settings: Any = self  # subclasses are dataclasses
+        return {"kind": self.kind, **asdict(settings)}
 
 
 def posterior_kinds() -> dict[str, str]:

@@ -137,7 +137,9 @@ def _stores(settings: Any) -> Iterator[Finding]:
     blob = (store.query_one({"uuid": marker}) or {}).get("output", {}).get("weights", {})
     store.remove_docs({"uuid": marker})
     if "blob_uuid" in blob:
-        data = store.additional_stores["data"]  # type: ignore[has-type]
+        from onfly.stores.factory import data_store
+
+        data = data_store(store)
         data.remove_docs({"blob_uuid": blob["blob_uuid"]})
     if found is None or found["output"] != document["output"]:
         message = f"{store.docs_store.name}: what was written came back changed"

@@ -249,11 +249,12 @@ def _export_mace(
 
     from onfly.library.mace_export import export_mace
 
+    chosen: Any = file_format.value
     paths = export_mace(
         doc,
         library.artifact_store,
         folder,
-        file_format=file_format.value,  # type: ignore[arg-type]
+        file_format=chosen,
         members=members or None,
         dtype=None if dtype is None else getattr(torch, dtype.value),
         foundation_model=foundation,

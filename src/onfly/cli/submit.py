@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from jobflow import Flow, JobStore
@@ -189,7 +189,7 @@ def _published(campaign: _Campaign) -> set[str]:
 def _manifest(
     campaign: _Campaign, to: str, launchpad: Path | None, project: str | None
 ) -> CampaignManifest:
-    target: Target = to  # type: ignore[assignment]
+    target = cast("Target", to)
     return CampaignManifest(
         campaign=campaign.config.campaign,
         target=target,

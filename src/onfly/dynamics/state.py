@@ -14,7 +14,7 @@ from onfly.seeds import numpy_stream
 
 __all__ = ["MDState", "draw_momenta"]
 
-_SOURCES = ("model", "label")
+_SOURCES: tuple[Literal["model", "label"], ...] = ("model", "label")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class MDState:
             energy=float(arrays["energy"]),
             forces=arrays["forces"],
             stress=arrays.get("stress"),
-            source=_SOURCES[int(arrays["source"])],  # type: ignore[arg-type]
+            source=_SOURCES[int(arrays["source"])],
             integrator={
                 k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
             },

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from fireworks import LaunchPad
 from jobflow import Flow, JobStore
@@ -69,7 +69,7 @@ def add_flows(
         workflows = [
             flow_to_workflow(
                 flow,
-                store=store,  # type: ignore[arg-type]
+                store=cast("Any", store),
                 metadata={"onfly": {"campaign": campaign, "run_id": run_id}},
             )
             for run_id, flow in batch

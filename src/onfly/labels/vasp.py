@@ -49,7 +49,8 @@ def _set_aside_outputs() -> None:
 
 def _single_point(maker: Any, structure: Structure) -> Response:
     """Do what atomate2's job does, within the job that is running."""
-    return StaticMaker.make.original(maker, structure)  # type: ignore[attr-defined]
+    make: Any = StaticMaker.make
+    return make.original(maker, structure)
 
 
 @dataclass

@@ -69,8 +69,9 @@ class EnergyOffset:
             If the document has no offset or no composition.
         """
         composition = doc.composition
-        if composition is None and getattr(doc, "structure", None) is not None:
-            composition = doc.structure.composition  # type: ignore[union-attr]
+        structure = getattr(doc, "structure", None)
+        if composition is None and structure is not None:
+            composition = structure.composition
         if composition is None or doc.energy_offset is None:
             raise ValueError("the document names neither a composition nor a structure")
         counts: Counter[str] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,7 @@ from onfly.dynamics.predictor import Predictor
 from onfly.library.calculator import EnergyScale, PosteriorCalculator
 from onfly.library.energy_offset import EnergyOffset
 from onfly.library.trust import load_named_foundation
+from onfly.potentials.stacked import Strategy
 from onfly.schemas import FineTunedModelDoc, PosteriorDoc, RunState
 
 __all__ = ["build_calculator", "find_model", "read_document"]
@@ -85,7 +86,7 @@ def build_calculator(
         posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
         load_ensemble(store, ensemble, device),
         LikelihoodScales.for_threshold(doc.threshold_ev, doc.energy_std),
-        strategy=strategy or ensemble.strategy,  # type: ignore[arg-type]
+        strategy=cast("Strategy", strategy or ensemble.strategy),
     )
     return PosteriorCalculator(
         predictor,

@@ -26,7 +26,7 @@ from onfly.library.weights import fetch_weights, store_weights, weights_place
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import OnflySettings, get_settings
 from onfly.stores import job_store, sibling
-from onfly.stores.factory import DATA_STORE
+from onfly.stores.factory import data_store
 
 __all__ = ["ModelLibrary", "ModelNotFoundError"]
 
@@ -113,7 +113,7 @@ class ModelLibrary:
     ) -> ModelLibrary:
         """Return the library next to a job store."""
         settings = settings or get_settings()
-        docs, data = store.docs_store, store.additional_stores[DATA_STORE]  # type: ignore[has-type]
+        docs, data = store.docs_store, data_store(store)
         library = cls(
             sibling(docs, settings.MODELS_COLLECTION, "model_id"),
             data,

@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from emmet.core.structure import StructureMetadata
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
 from onfly.spec import RunSpec
@@ -208,20 +214,16 @@ class RunState(_Frozen):
     posterior: PosteriorDoc
     trajectories: tuple[TrajectoryDoc, ...] = ()
 
-    # in the document, so that the outputs of jobs can be searched by them
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self.posterior.run_id
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def phase(self) -> Phase:
         """What is due."""
         return self.posterior.phase
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def updated_at(self) -> datetime:
         """When the run was changed last."""
@@ -266,6 +268,12 @@ class RunState(_Frozen):
         found = dict(self.posterior.cpu_seconds)
         md = sum(t.cpu_seconds for t in self.trajectories)
         return found | ({"md": found.get("md", 0.0) + md} if md else {})
+
+    @model_serializer(mode="wrap")
+    def _searchable(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what the outputs of jobs are searched by at the top."""
+        found = {name: getattr(self, name) for name in ("run_id", "phase", "updated_at")}
+        return handler(self) | found
 
     def evolve(self, **changes: Any) -> RunState:
         """Return the run with changes of its posterior and a new time stamp."""

@@ -10,7 +10,7 @@ from jobflow import JobStore
 from maggma.core import Store
 from maggma.utils import grouper
 
-from onfly.stores.factory import DATA_STORE, sibling
+from onfly.stores.factory import data_store, sibling
 
 __all__ = ["CopyCounts", "copy_collection", "copy_outputs"]
 
@@ -75,7 +75,7 @@ def copy_collection(
 
 
 def _data(store: JobStore) -> Store:
-    return store.additional_stores[DATA_STORE]  # type: ignore[has-type]
+    return data_store(store)
 
 
 def _copy_blob(blob_uuid: str, source: Store, target: Store) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from jobflow import JobStore
 from maggma.core import Store
@@ -35,7 +35,7 @@ def job_store(settings: OnflySettings | None = None) -> JobStore:
         store, source = configured
     else:
         return embedded_job_store(settings.STORE_DIR, settings)
-    if DATA_STORE not in store.additional_stores:  # type: ignore[has-type]
+    if DATA_STORE not in additional_stores(store):
         raise ValueError(
             f"{source} has no additional store named `{DATA_STORE}`, where weights go: add one "
             "under additional_stores, such as a GridFSStore"
@@ -92,3 +92,14 @@ def _jobflow_store() -> tuple[JobStore, str] | None:
     if "JOB_STORE" not in configured.model_fields_set:
         return None  # jobflow's default keeps everything in memory
     return configured.JOB_STORE, f"JOB_STORE of jobflow ({path})"
+
+
+def additional_stores(store: JobStore) -> dict[str, Store]:
+    """Return the stores of large data by name; jobflow leaves their type open."""
+    untyped: Any = store
+    return untyped.additional_stores
+
+
+def data_store(store: JobStore) -> Store:
+    """Return the store of weights."""
+    return additional_stores(store)[DATA_STORE]

@@ -18,7 +18,7 @@ from onfly.artifacts.damage import Problem
 from onfly.stores.blobs import EmbeddedBlobStore
 from onfly.stores.damage import remedy
 from onfly.stores.embedded import EmbeddedStore
-from onfly.stores.factory import DATA_STORE
+from onfly.stores.factory import DATA_STORE, additional_stores
 
 __all__ = ["verify_store"]
 
@@ -42,7 +42,7 @@ def verify_store(store: JobStore) -> list[Problem]:
     store
         The job store; it is connected if it is not.
     """
-    docs, data = store.docs_store, store.additional_stores.get(DATA_STORE)  # type: ignore[has-type]
+    docs, data = store.docs_store, additional_stores(store).get(DATA_STORE)
     problems: list[Problem] = []
     folders = {(Path(s.path) / s.database) for s in (docs, data) if isinstance(s, EmbeddedStore)}
     for folder in sorted(folders):

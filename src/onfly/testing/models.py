@@ -178,6 +178,8 @@ def toy_spec(**settings: Any) -> RunSpec:
         "n_workers": 1,
         "proof": {"steps": 40},
     }
+    if "tolerance" in settings:
+        del content["threshold"]
     return RunSpec.from_flat(content | settings)
 
 

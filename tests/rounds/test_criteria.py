@@ -1,0 +1,156 @@
+"""Tolerances as criteria: what is judged, of which atoms, and what the ledger keeps of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onfly.bayes.calibration import Calibration
+from onfly.dynamics.criteria import (
+    AnyOf,
+    Calibrations,
+    Criterion,
+    EnergyCriterion,
+    ForceCriterion,
+)
+from onfly.dynamics.predictor import StepPrediction
+from onfly.rounds.criteria import atoms_of, criterion_of, error_ratios
+from onfly.rounds.new import new_run
+from onfly.schemas import to_atoms
+from onfly.spec import Tolerance
+from onfly.testing.models import crystal, toy_spec
+
+NUMBERS = (29, 29, 79, 79)
+CALIBRATIONS = Calibrations(energy=Calibration(shape=50.0, rate=50.0))
+
+
+def prediction(energy_std=1e-3, forces_std=1e-3, atom=None):
+    """Return a prediction that is sure, but for the forces on one atom."""
+    spread = np.full((4, 3), forces_std)
+    if atom is not None:
+        spread[atom] = 1.0
+    return StepPrediction(0.0, energy_std, np.zeros((4, 3)), spread, None)
+
+
+def force(value=0.5, **scope):
+    return {"quantity": "force", "value": value, **scope}
+
+
+def upper_half(atoms):
+    return atoms.positions[:, 2] > 1.0
+
+
+def nowhere(atoms):
+    return atoms.positions[:, 2] > 1e3
+
+
+@pytest.mark.parametrize(
+    ("scope", "chosen"),
+    [
+        ({}, (0, 1, 2, 3)),
+        ({"species": "Au"}, (2, 3)),
+        ({"sites": [1, 3]}, (1, 3)),
+        ({"region": "tests.rounds.test_criteria.upper_half"}, (2, 3)),
+    ],
+)
+def test_a_tolerance_of_forces_selects_atoms(scope, chosen):
+    assert atoms_of(Tolerance(**force(**scope)), to_atoms(crystal())) == chosen
+    run = new_run(toy_spec(tolerance=[force(**scope)]), crystal())
+    (atoms,) = run.posterior.tolerance_atoms.values()
+    assert atoms == chosen
+    criterion = criterion_of(run.posterior, np.array(NUMBERS))
+    for atom in range(4):
+        found = criterion.assess(prediction(atom=atom), CALIBRATIONS)
+        assert found.fires == (atom in chosen)
+        assert not found.fires or found.where == (atom,)
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ({"species": "Ag"}, "the structure has no Ag; it has Au, Cu"),
+        ({"sites": [4]}, "site 4 does not exist; the structure has 4 atoms"),
+        ({"region": "tests.rounds.test_criteria.missing"}, "cannot be imported"),
+        ({"region": "tests.rounds.test_criteria.nowhere"}, "one at least must be true"),
+    ],
+)
+def test_a_selection_that_is_impossible_is_refused_before_any_work(scope, words):
+    with pytest.raises(ValueError, match=words):
+        new_run(toy_spec(tolerance=[force(**scope)]), crystal())
+
+
+def test_a_force_fires_where_the_energy_does_not():
+    unsure = prediction(atom=2)
+    energy = EnergyCriterion(0.1)
+    forces = ForceCriterion(0.5, NUMBERS, (0, 1, 2, 3))
+    assert not energy.assess(unsure, CALIBRATIONS).fires
+    assert forces.assess(unsure, CALIBRATIONS).fires
+    both = AnyOf([energy, forces])
+    assert both.needs_forces_std
+    assert both.assess(unsure, CALIBRATIONS).quantity == "force"
+    assert not both.assess(prediction(), CALIBRATIONS).fires
+
+
+def test_who_only_watches_never_fires():
+    found = ForceCriterion(0.5, NUMBERS, (2,), watch_only=True).assess(
+        prediction(atom=2), CALIBRATIONS
+    )
+    assert (found.fires, found.exceeded) == (False, True)
+
+
+def test_a_spread_that_is_not_a_number_fires():
+    spread = prediction(forces_std=np.nan)
+    assert ForceCriterion(0.5, NUMBERS, (0,)).assess(spread, CALIBRATIONS).fires
+    assert EnergyCriterion(0.1).assess(prediction(energy_std=np.nan), CALIBRATIONS).fires
+
+
+def test_criteria_of_ones_own_stand_beside_them():
+    class Cold:
+        needs_forces_std = False
+
+        def assess(self, found, calibration):
+            fires = bool(found.energy < -1.0)
+            from onfly.dynamics.criteria import Assessment
+
+            return Assessment(fires, float(fires), fires, "cold")
+
+    assert isinstance(Cold(), Criterion)
+    both = AnyOf([EnergyCriterion(0.1), Cold()])
+    assert not both.needs_forces_std
+    low = StepPrediction(-2.0, 1e-3, np.zeros((4, 3)), None, None)
+    assert both.assess(low, CALIBRATIONS).quantity == "cold"
+
+
+def test_errors_are_kept_for_each_tolerance():
+    tolerances = [
+        {"quantity": "energy", "value": 0.2},
+        {"quantity": "energy_per_atom", "value": 0.1},
+        force(0.5, species="Cu"),
+        force(0.25, sites=[3]),
+    ]
+    run = new_run(toy_spec(tolerance=tolerances), crystal())
+    errors = np.zeros((4, 3))
+    errors[1] = [0.3, 0.0, 0.4]
+    errors[3] = [0.0, 0.1, 0.0]
+    found = error_ratios(run.posterior, -0.1, errors)
+    assert found == pytest.approx(
+        {"energy": 0.5, "energy_per_atom": 0.25, "force[Cu]": 1.0, "force[3]": 0.4}
+    )
+
+
+def test_the_ledger_keeps_the_errors_of_every_tolerance(loop):
+    tolerances = [{"quantity": "energy", "value": 100.0}, force(50.0, species="Cu")]
+    run = loop(tolerance=tolerances, audit_interval=3)
+    run.until("close")
+    assert run.ledger.audits
+    for entry in run.ledger.audits:
+        assert set(entry.errors) == {"energy", "force[Cu]"}
+        assert 0 < entry.errors["force[Cu]"] < 1
+        assert entry.within()
+    assert sum(run.state.posterior.force_calibration.n) > 0
+    assert run.verdict().state == "ready"
+
+
+def test_a_tolerance_of_the_stress_is_refused():
+    with pytest.raises(ValueError, match="stress cannot be judged yet"):
+        new_run(toy_spec(tolerance=[{"quantity": "stress", "value": 0.1}]), crystal())

@@ -1,0 +1,181 @@
+"""What stops a trajectory, what does not, and what a killed segment asks for again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from onfly.rounds.explore import explore
+from tests.rounds.conftest import ALWAYS_UNSURE
+
+
+def csv_steps(run, index=0):
+    (folder,) = [
+        f for f in run.session.workspace(run.run_id).trajectory_folders() if f.index == index
+    ]
+    rows = [line for path in folder.thermo_files() for line in path.read_text().splitlines()[1:]]
+    return [int(row.split(",")[0]) for row in rows]
+
+
+def test_an_audit_does_not_stop_the_md(loop):
+    run = loop(audit_interval=1)
+    run.until("explore")
+    state = run.step()
+    assert [r.md_step for r in state.requests] == list(range(1, 13))
+    assert {r.reason for r in state.requests} == {"audit"}
+    assert state.trajectories[0].done
+    # all labels of the round are one wait
+    assert state.posterior.n_waits == 2
+
+
+def test_audits_change_no_step(loop):
+    plain, audited = loop(run_id="a"), loop(run_id="b", audit_interval=2)
+    for run in (plain, audited):
+        run.until("explore")
+        run.step()
+    assert np.array_equal(plain.md_state()["positions"], audited.md_state()["positions"])
+
+
+def test_a_call_stops_its_own_trajectory_only(loop):
+    run = loop(walkers=2)
+    run.until("explore")
+    posterior = run.state.posterior
+    tight = posterior.model_copy(
+        update={"spec": posterior.spec.evolve(tolerance=({"quantity": "energy", "value": 1e-9},))}
+    )
+    called = explore(run.session, tight, run.state.trajectories[0])
+    other = explore(run.session, posterior, run.state.trajectories[1])
+    assert (called.md_step, called.called) == (0, True)
+    assert (other.md_step, other.called, other.done) == (12, False, True)
+    request = called.requests[0]
+    assert (request.reason, request.md_step) == ("uncertain", 1)
+    assert request.quantity == "energy"
+
+
+def test_a_called_step_is_taken_with_the_label(loop):
+    run = loop(**ALWAYS_UNSURE)
+    run.until("explore")
+    run.step()
+    run.until("explore")
+    moved = run.step().trajectories[0]
+    assert moved.md_step >= 1
+    assert csv_steps(run)[0] == 1
+    rows = (run.session.workspace("r").trajectory(0).thermo_files()[1]).read_text()
+    assert rows.splitlines()[1].endswith(",label")
+
+
+def test_a_round_is_as_long_as_the_user_says(loop):
+    run = loop(round_length=5)
+    steps = []
+    while run.until("explore", "close").phase == "explore":
+        steps.append(run.step().md_step)
+    assert steps == [5, 10, 12]
+
+
+def test_what_a_stage_asked_for_is_learned_before_the_next(loop):
+    stages = [{"n_steps": 6, "temperature": t, "time_step": 2.0} for t in (300.0, 600.0)]
+    run = loop(stages=stages, audit_interval=2)
+    run.until("explore")
+    state = run.step()
+    assert state.md_step == 6
+    assert state.phase == "label"
+
+
+def test_the_warm_up_asks_until_labels_count(loop):
+    run = loop(warmup_labels=2, warmup_interval=3)
+    run.until("explore")
+    state = run.step()
+    assert [(r.reason, r.md_step) for r in state.requests] == [("warmup", 3), ("warmup", 6)]
+    assert not state.trajectories[0].done
+    run.until("explore")
+    assert run.step().requests == ()
+
+
+def test_a_killed_segment_asks_for_the_same(loop):
+    settings = {"audit_interval": 2, "checkpoint_interval": 5, "traj_interval": 0}
+    whole = loop(run_id="a", **settings)
+    whole.until("explore")
+    expected = explore(whole.session, whole.state.posterior, whole.trajectory)
+
+    cut = loop(run_id="b", **settings)
+    cut.until("explore")
+    before = cut.state
+    from onfly.rounds import explore as module
+
+    count = 0
+    moved = module._Segment._moved
+
+    def killed(self, event):
+        nonlocal count
+        count += 1
+        if count == 9:
+            raise KeyboardInterrupt
+        moved(self, event)
+
+    module._Segment._moved = killed
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            explore(cut.session, before.posterior, before.trajectories[0])
+    finally:
+        module._Segment._moved = moved
+    again = explore(cut.session, before.posterior, before.trajectories[0])
+    # files lie in the folders of the two runs
+    told = {"structure": {"path"}}
+    one, other = ([r.model_dump(exclude=told) for r in t.requests] for t in (again, expected))
+    assert one == other
+    assert len(again.requests) > 2
+    assert again.md_state.sha256 == expected.md_state.sha256
+    assert csv_steps(cut) == list(range(1, 13))
+
+
+@pytest.mark.parametrize("n_cuts", [1, 3])
+def test_the_walltime_cuts_a_round_and_changes_no_number(loop, n_cuts, monkeypatch):
+    whole = loop(run_id="a", audit_interval=2)
+    whole.until("publish")
+    cut = loop(run_id="b", audit_interval=2, max_walltime=1e5)
+    from onfly.rounds import explore as module
+
+    cuts = 0
+
+    def clock():  # the deadline has passed at every third look, for a few times
+        nonlocal cuts
+        cuts += 1
+        return 1e9 * cuts if cuts in (3, 7, 11)[:n_cuts] else 0.0
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, process_time=lambda: 0.0))
+    cut.until("publish")
+    assert cut.phases.count("explore") == whole.phases.count("explore") + n_cuts
+    assert cut.state.posterior.n_waits == whole.state.posterior.n_waits
+    assert [e.model_dump() for e in cut.ledger.entries] == [
+        e.model_dump() for e in whole.ledger.entries
+    ]
+    assert cut.md_state()["positions"].tolist() == whole.md_state()["positions"].tolist()
+    assert cut.state.posterior.stop_reason == whole.state.posterior.stop_reason
+
+
+def test_quiet_steps_lead_to_the_proof(loop):
+    run = loop(stopping={"quiet_steps": 5})
+    state = run.until("close")
+    assert state.md_step == 5
+    assert run.until("publish").posterior.stop_reason.startswith("closing block 1 passed")
+
+
+def test_npt_berendsen_with_audits_ends(loop):
+    stages = [
+        {"n_steps": 12, "temperature": 300.0, "time_step": 2.0, "ensemble": "npt",
+         "pressure": 0.0, "dynamics": "berendsen"},
+    ]  # fmt: skip
+
+    def wrong(request, answer):
+        stress = [[0.001, 0, 0], [0, 0.001, 0], [0, 0, 0.001]]
+        return type(answer)(answer.output.model_copy(update={"stress": stress}))
+
+    run = loop(wrong, stages=stages, audit_interval=3)
+    run.until("explore")
+    state = run.step()
+    # judged once per step: no step is audited twice, and the stage is at its end
+    assert len({r.md_step for r in state.requests}) == len(state.requests) > 0
+    assert state.trajectories[0].done
+    run.until("publish")
