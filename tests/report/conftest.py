@@ -104,6 +104,7 @@ class Writer:
                 "time_step": self.dt,
                 "audit_interval": 100,
                 "posterior": {"kind": "sghmc", "n_members": 4, "n_steps": 400},
+                "proof": {"failures": 0},
                 "seed": scenario.seed,
             }
         )

@@ -30,8 +30,8 @@ from ase import Atoms
 from onfly.analysis.metrics import auc_roc, mean_log_likelihood, mll_by_error_interval, rmse
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import posterior_from_dict
-from onfly.bayes.target import potential_target
 from onfly.dynamics.predictor import Predictor
+from onfly.learning.target import potential_target
 from onfly.potentials import load_foundation
 from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL as KCAL

@@ -62,9 +62,9 @@ class ProofSpec(Spec):
         0.95, gt=0, lt=1, description="Probability with which a model called ready keeps it."
     )
     failures: int = Field(
-        0,
+        1,
         ge=0,
-        description="Audits of a closing block that may fail; more of them make the block longer.",
+        description="Audits of a closing block that may fail; each is a second look with a reserve of audits, which is labelled only if it is needed.",
     )
     attempts: int = Field(
         3,
