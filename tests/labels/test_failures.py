@@ -146,7 +146,7 @@ def test_reason_reaches_the_next_job_of_a_chain(copper, faulty, name):
 
 
 def test_without_the_report_the_next_job_knows_nothing(copper, faulty):
-    label = AseLabelMaker(calculator=f"{faulty}.Latin").make(copper)
+    label = AseLabelMaker(calculator=f"{faulty}.RaisesMute").make(copper)
     assert through_a_chain(label) == "the labeller returned nothing"
 
 

@@ -23,7 +23,7 @@ def run(phase="done", step=40, spec=None, **fields):
 
 def closed(n_failed=0):
     """Return a ledger with the first look of a closing block."""
-    n = ProofRule(failures=0).looks(0)[0].n
+    n = ProofRule().looks(0)[0].n
     entries = [LedgerEntry(index=0, trajectory=0, step=0, reason="initial", label="a")]
     for i in range(n):
         error = 0.2 if i < n_failed else 0.0
