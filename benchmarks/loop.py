@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from jobflow import JobStore, Maker, run_locally
-from maggma.stores import MemoryStore
-from onfly.jobs.context import to_structure
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
+from jobflow import Maker
 
 from onfly.analysis.metrics import binomial_interval, rmse
-from onfly.artifacts.workspace import RunWorkspace
-from onfly.dynamics.stages import MDStage
-from onfly.flows import OnTheFlyMaker
-from onfly.jobs.update import UpdateMaker
-from onfly.schemas import LabelDoc, RunDoc
+from onfly.bayes.calibration import Calibration
+from onfly.jobs.resident import run_loop as run_rounds
+from onfly.rounds.new import new_run
+from onfly.schemas import LabelDoc, RunState, to_structure
+from onfly.session import Session
+from onfly.settings import get_settings
+from onfly.spec import MDStage, RunSpec
 
 __all__ = ["LoopSettings", "label_rows", "read_run", "run_loop", "summary"]
 
@@ -72,32 +70,29 @@ def run_loop(settings: LoopSettings, folder: Path) -> None:
 
     os.environ["ONFLY_ARTIFACT_DIR"] = str(folder.absolute())
     thermostat = {"friction": settings.friction / units.fs}
-    stages = [replace(stage, ase_md_kwargs=thermostat) for stage in settings.stages]
-    maker = OnTheFlyMaker(
-        foundation_model=settings.foundation,
-        threshold=settings.threshold,
-        threshold_unit=settings.unit,
-        label_maker=settings.labeller,
-        mode="resident",
-        seed=settings.seed,
-        initial_maker=InitialEnsembleMaker(posterior=settings.posterior),
-        segment_maker=SegmentMaker(
-            stages=stages,
-            time_step=settings.time_step,
-            audit_interval=settings.audit_interval,
-            update_maker=UpdateMaker(n_workers=settings.workers),
+    stages = [stage.evolve(ase_md_kwargs=thermostat) for stage in settings.stages]
+    spec = RunSpec.from_flat(
+        {
+            "foundation_model": settings.foundation,
+            "threshold": f"{settings.threshold} {settings.unit}",
+            "stages": stages,
+            "time_step": settings.time_step,
+            "posterior": settings.posterior,
+            "audit_interval": settings.audit_interval,
+            "n_workers": settings.workers,
+            "seed": settings.seed,
             **settings.extra,
-        ),
+        }
     )
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    flow = maker.make(to_structure(settings.atoms), run_id=settings.run_id)
-    run_locally(flow, store=store, create_folders=True, root_dir=folder, ensure_success=True)
+    structure = to_structure(settings.atoms)
+    run_rounds(new_run(spec, structure, run_id=settings.run_id), [structure], settings.labeller)
 
 
-def read_run(run_id: str, folder: Path) -> tuple[RunDoc, list[LabelDoc]]:
+def read_run(run_id: str, folder: Path) -> tuple[RunState, list[LabelDoc]]:
     """Return state and labels of a run, finished or not."""
-    workspace = RunWorkspace(folder.absolute(), run_id)
-    return workspace.read_run(), workspace.labels()
+    session = Session(get_settings(ARTIFACT_DIR=folder.absolute()))
+    state = session.workspace(run_id).read_state()
+    return state, session.open(state.posterior).labels_in_context()
 
 
 def _rms(values: Sequence[float | None]) -> float | None:
@@ -132,11 +127,12 @@ def _foundation_error(label: LabelDoc) -> float | None:
     return None if label.foundation_energy is None else label.foundation_energy - label.energy
 
 
-def summary(run: RunDoc, labels: Sequence[LabelDoc], energy: float) -> dict[str, Any]:
+def summary(run: RunState, labels: Sequence[LabelDoc], energy: float) -> dict[str, Any]:
     """Return the figures of a run: labels by reason, audits with their interval, CPU by kind."""
     calls = [label for label in labels if label.reason in CALLS]
-    audits = [label for label in labels if label.reason == "audit"]
-    within = sum(abs(label.error or 0.0) <= run.threshold_ev for label in audits)
+    audits = [label for label in labels if label.reason in ("audit", "closing")]
+    threshold = run.posterior.threshold_ev or 0.0
+    within = sum(abs(label.error or 0.0) <= threshold for label in audits)
     foundation = [_foundation_error(label) for label in audits]
     low, high = binomial_interval(within, len(audits))
     row: dict[str, Any] = {
@@ -144,6 +140,7 @@ def summary(run: RunDoc, labels: Sequence[LabelDoc], energy: float) -> dict[str,
         "md_steps": run.md_step,
         "of": run.n_steps_total,
         "labels": len(labels),
+        "waits": run.posterior.n_waits,
         "calls": len(calls),
         "calls_last_half": sum(2 * (label.md_step or 0) > run.md_step for label in calls),
         "audits": len(audits),
@@ -152,7 +149,7 @@ def summary(run: RunDoc, labels: Sequence[LabelDoc], energy: float) -> dict[str,
         "coverage_low": low,
         "coverage_high": high,
         "foundation_within": sum(
-            abs(error) <= run.threshold_ev for error in foundation if error is not None
+            abs(error) <= threshold for error in foundation if error is not None
         ),
         "audit_rmse": _rms([label.error for label in audits]),
         "foundation_rmse": _rms(foundation),
@@ -167,13 +164,11 @@ def summary(run: RunDoc, labels: Sequence[LabelDoc], energy: float) -> dict[str,
     return row | {"cpu_s": sum(run.cpu_seconds.values())}
 
 
-def _scale_factor(run: RunDoc) -> float:
-    from onfly.bayes.calibration import Calibration
-
-    return Calibration(**run.calibration.model_dump()).scale_factor
+def _scale_factor(run: RunState) -> float:
+    return Calibration(**run.posterior.calibration.model_dump()).scale_factor
 
 
-def timed_run(settings: LoopSettings, folder: Path) -> tuple[RunDoc, list[LabelDoc], float]:
+def timed_run(settings: LoopSettings, folder: Path) -> tuple[RunState, list[LabelDoc], float]:
     """Run the loop; return state, labels and wall seconds of this process."""
     start = time.monotonic()
     run_loop(settings, folder)

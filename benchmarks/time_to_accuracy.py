@@ -1,11 +1,10 @@
-"""CPU and labels from nothing to an audited coverage, for one posterior and for the paper's.
+"""CPU and labels from nothing to a proven coverage, for one posterior and for the paper's.
 
     python benchmarks/time_to_accuracy.py --foundation MACE_SPICE.model \
         --posterior '{"kind": "last_layer", "n_members": 2, "n_steps": 200}' --posterior paper
 
-Ethanol at 300 K, labelled by GFN2-xTB. A run is at its goal when no label was asked for in the last
-`--quiet` MD steps and the audits since the last change of the weights, at least `--audits`, are
-within the threshold to 95 %. Audits come at random steps and are not chosen by the ensemble.
+Ethanol at 300 K, labelled by GFN2-xTB. After `--quiet` MD steps without a call a run goes to its
+proof; it is at its goal when a closing block proves `--coverage` at a confidence of 95 %.
 
 Each posterior has a run of its own under ``--folder``, whose state is on disk after every MD
 checkpoint, label and update: a run that was interrupted goes on when the script is started again,
@@ -27,17 +26,17 @@ import ase.units
 import torch
 from ase.build import molecule
 from common import Report, arguments
-from onfly.dynamics.stopping import StoppingRule
-from onfly.jobs.context import to_structure
-from onfly.jobs.initial import DEFAULT_POSTERIOR, InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
 
 from onfly.analysis.metrics import binomial_interval
-from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
-from onfly.flows import OnTheFlyMaker
-from onfly.jobs.update import UpdateMaker
+from onfly.jobs.resident import run_loop
 from onfly.labels.presets import label_maker
+from onfly.rounds.new import new_run
+from onfly.rounds.verdict import judge_run
+from onfly.schemas import to_structure
+from onfly.session import Session
+from onfly.settings import get_settings
+from onfly.spec import RunSpec
 from onfly.units import EV_PER_KCAL_MOL
 
 
@@ -45,7 +44,7 @@ def posterior(text: str) -> dict:
     """Read a posterior: "paper", "default" or JSON."""
     if text == "paper":
         return SGHMCPosterior.paper().to_dict()
-    return dict(DEFAULT_POSTERIOR) if text == "default" else json.loads(text)
+    return {"kind": "last_layer"} if text == "default" else json.loads(text)
 
 
 def run_name(args, settings: dict) -> str:
@@ -57,53 +56,54 @@ def run_name(args, settings: dict) -> str:
 
 def advance(args, settings: dict) -> None:
     """Run until the goal, or go on with a run that was interrupted."""
-    from jobflow import JobStore, run_locally
-    from maggma.stores import MemoryStore
-
-    maker = OnTheFlyMaker(
-        foundation_model=args.foundation,
-        threshold=args.threshold,
-        threshold_unit="kcal/mol",
-        label_maker=label_maker(args.labeller),
-        mode="resident",
-        seed=args.seed,
-        initial_maker=InitialEnsembleMaker(posterior=settings, strategy="auto"),
-        segment_maker=SegmentMaker(
-            n_steps=args.max_steps,
-            temperature=300.0,
-            time_step=0.5,
-            ase_md_kwargs={"friction": 0.01 / ase.units.fs},
-            audit_interval=args.audit_interval,
-            stopping=StoppingRule(quiet_steps=args.quiet, min_audits=args.audits),
-            update_maker=UpdateMaker(n_workers=args.workers),
-            checkpoint_interval=20,
-        ),
+    stage = {
+        "n_steps": args.max_steps,
+        "temperature": 300.0,
+        "time_step": 0.5,
+        "ase_md_kwargs": {"friction": 0.01 / ase.units.fs},
+    }
+    spec = RunSpec.from_flat(
+        {
+            "foundation_model": args.foundation,
+            "threshold": f"{args.threshold} kcal/mol",
+            "stages": [stage],
+            "posterior": settings,
+            "strategy": "auto",
+            "audit_interval": args.audit_interval,
+            "stopping": {"quiet_steps": args.quiet},
+            "proof": {"coverage": args.coverage, "steps": args.proof_steps},
+            "checkpoint_interval": 20,
+            "n_workers": args.workers,
+            "seed": args.seed,
+        }
     )
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    flow = maker.make(to_structure(molecule("CH3CH2OH")), run_id=run_name(args, settings))
-    run_locally(flow, store=store, create_folders=True, root_dir=args.folder, ensure_success=True)
+    structure = to_structure(molecule("CH3CH2OH"))
+    state = new_run(spec, structure, run_id=run_name(args, settings))
+    run_loop(state, [structure], label_maker(args.labeller))
 
 
 def row(args, settings: dict) -> dict | None:
     """Return how far a run is; None if it has not begun."""
-    workspace = RunWorkspace(args.folder / "artifacts", run_name(args, settings))
+    session = Session(get_settings())
+    workspace = session.workspace(run_name(args, settings))
     if not workspace.exists():
         return None
-    run, labels = workspace.read_run(), workspace.labels()
-    audits = [label for label in labels if label.reason == "audit" and label.error is not None]
-    within = sum(abs(label.error) <= run.threshold_ev for label in audits)
+    run = workspace.read_state()
+    ledger = session.open(run.posterior).ledger()
+    audits = [e for e in ledger.entries if e.reason in ("audit", "closing") and e.errors]
+    within = sum(entry.within() for entry in audits)
     low, high = binomial_interval(within, len(audits)) if audits else (None, None)
-    square = sum(label.error**2 for label in audits) / max(len(audits), 1)
+    square = sum((entry.error or 0.0) ** 2 for entry in audits) / max(len(audits), 1)
+    ensemble = run.posterior.ensemble
     return {
         "posterior": json.dumps({k: settings[k] for k in list(settings)[:4]}),
         "phase": run.phase,
-        "at_goal": run.phase in ("publish", "done")
-        and run.audits_since_update >= args.audits
-        and run.audits_within_since_update >= 0.95 * run.audits_since_update,
+        "at_goal": judge_run(run, ledger).state == "ready",
         "md_steps": run.md_step,
-        "labels": len(labels),
-        "calls": sum(label.reason == "uncertain" for label in labels),
-        "updates": 0 if run.ensemble is None else run.ensemble.generation,
+        "labels": run.posterior.n_labels,
+        "waits": run.posterior.n_waits,
+        "calls": len(ledger.of("uncertain")),
+        "updates": 0 if ensemble is None else ensemble.generation,
         "audits": len(audits),
         "within": within,
         "coverage_low": low,
@@ -130,7 +130,8 @@ def main() -> None:
     parser.add_argument("--labeller", default="gfn2-xtb")
     parser.add_argument("--max-steps", type=int, default=20000)
     parser.add_argument("--quiet", type=int, default=500, help="MD steps without a call")
-    parser.add_argument("--audits", type=int, default=20, help="of the final weights")
+    parser.add_argument("--coverage", type=float, default=0.9, help="to be proven")
+    parser.add_argument("--proof-steps", type=int, help="MD steps of a closing block")
     parser.add_argument("--audit-interval", type=int, default=25)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--report-only", action="store_true")
@@ -140,7 +141,8 @@ def main() -> None:
     chosen = args.posterior or [posterior("default"), posterior("paper")]
     if args.quick:
         chosen = [{"kind": "sghmc", "n_members": 2, "n_steps": 5}]
-        args.max_steps, args.quiet, args.audits, args.audit_interval = 10, 5, 1, 5
+        args.max_steps, args.quiet, args.audit_interval = 10, 5, 5
+        args.coverage, args.proof_steps = 0.5, 10
     args.folder = args.folder.absolute()
     args.folder.mkdir(parents=True, exist_ok=True)
     os.environ["ONFLY_ARTIFACT_DIR"] = str(args.folder / "artifacts")
