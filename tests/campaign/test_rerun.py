@@ -78,7 +78,7 @@ def test_a_killed_segment_run_again_gives_the_same_numbers(seconds, make_maker, 
 
 def test_a_segment_killed_after_its_work_is_not_worked_again(make_maker, store, monkeypatch):
     """Its manager never heard of the end, and starts it again with the arguments it had."""
-    maker = make_maker(n_steps=30, audit_interval=3, round_length=5)
+    maker = make_maker(n_steps=30, audit_interval=3, round_length=5, reuse_labels=False)
     structure = metals(1)[0]
     whole_run(maker, structure, store)
     manager = Manager(store)
@@ -103,7 +103,7 @@ def test_a_segment_killed_after_its_work_is_not_worked_again(make_maker, store, 
 
 def test_a_round_that_is_started_again_pays_for_no_label(make_maker, store):
     """A round whose labels were judged may be started again with anything in their place."""
-    maker = make_maker(n_steps=30, audit_interval=3, round_length=5)
+    maker = make_maker(n_steps=30, audit_interval=3, round_length=5, reuse_labels=False)
     structure = metals(1)[0]
     whole_run(maker, structure, store)
     manager = Manager(store)

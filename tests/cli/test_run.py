@@ -86,7 +86,7 @@ def test_mistakes_end_the_command_before_anything_happens(tmp_path):
 def test_the_plan_is_what_the_proof_costs(tmp_path):
     home = prepare(tmp_path / "home", "resident", walkers=3)
     (record,) = json.loads(run(home, "plan", "run.yaml", "--json", "--measure").stdout)
-    cost = ProofRule(coverage=0.5, failures=0).cost()
+    cost = ProofRule(coverage=0.5).cost()
     assert record["proof_labels"] == [cost.least_audits, cost.most_audits]
     assert record["labels_at_least"] == 3 + cost.least_audits
     assert record["md_steps"] == 120

@@ -10,7 +10,9 @@ from ase import Atoms
 __all__ = ["read_trajectory"]
 
 
-def read_trajectory(folder: str | Path, first_step: int = 0) -> list[Atoms]:
+def read_trajectory(
+    folder: str | Path, first_step: int = 0, *, trajectory: int = 0
+) -> list[Atoms]:
     """Return the frames of a run in the order of their MD steps, each step once.
 
     A run is written segment by segment. Where the MD was rewound, steps were taken twice: the later
@@ -22,6 +24,8 @@ def read_trajectory(folder: str | Path, first_step: int = 0) -> list[Atoms]:
         ``<artifact dir>/runs/<run_id>``, or that of a production run.
     first_step
         Frames before this MD step are left out (equilibration).
+    trajectory
+        Number of the trajectory.
 
     Returns
     -------
@@ -34,7 +38,9 @@ def read_trajectory(folder: str | Path, first_step: int = 0) -> list[Atoms]:
     FileNotFoundError
         If there is no trajectory.
     """
-    paths = sorted((Path(folder).expanduser() / "trajectory").glob("[!.]*.extxyz"))
+    root = Path(folder).expanduser()
+    paths = sorted(root.glob(f"trajectories/{trajectory:03d}/trajectory/[!.]*.extxyz"))
+    paths = paths or sorted(root.glob("trajectory/[!.]*.extxyz"))  # a run of version 0.1
     frames: dict[int, Atoms] = {}
     for path in paths:
         if path.stat().st_size:
