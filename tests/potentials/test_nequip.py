@@ -67,5 +67,6 @@ def test_missing_package_names_the_extra(monkeypatch, tmp_path):
     path = tmp_path / "empty.nequip.zip"
     path.touch()
     monkeypatch.setitem(sys.modules, "nequip.model", None)
+    trusted = {"family": "nequip", "source": str(path), "options": {"trust_pickle": True}}
     with pytest.raises(ImportError, match=r"onfly\[nequip\]"):
-        load_foundation(path)
+        load_foundation(trusted)
