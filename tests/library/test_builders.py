@@ -9,8 +9,6 @@ from ase.calculators.emt import EMT
 from jobflow import job, run_locally
 from maggma.core import Builder
 from monty.json import MontyDecoder
-from onfly.jobs.initial import InitialEnsembleMaker
-from onfly.jobs.segment import SegmentMaker
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.calculators import load_calculator
@@ -21,7 +19,7 @@ from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import get_settings
 from onfly.stores import job_store
-from onfly.testing.models import crystal, toy_model, toy_run
+from onfly.testing.models import crystal, toy_model, toy_run, toy_spec
 
 
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.mongo)])
@@ -99,9 +97,9 @@ def test_runs_keep_their_newest_state(store, settings):
     builder = RunBuilder(store, library.runs_store)
     for step, hour in ((1, 1), (9, 3), (5, 2)):
         date = datetime(2026, 1, 1, hour, tzinfo=UTC)
-        _run(_return(toy_run("r", md_step=step, updated_at=date)), store)
+        _run(_return(toy_run("r", round=step, updated_at=date)), store)
         builder.build()
-    assert library.runs_store.query_one({"run_id": "r"})["md_step"] == 9
+    assert library.runs_store.query_one({"run_id": "r"})["round"] == 9
     assert library.runs_store.count({"run_id": "r"}) == 1
     assert builder.build() == 0
 
@@ -113,20 +111,21 @@ def test_states_of_runs_are_read_once(store, settings):
     for run_id in ("a", "b"):
         for step in range(3):
             date = datetime(2026, 1, 1, step, tzinfo=UTC)
-            _run(_return(toy_run(run_id, md_step=step, updated_at=date)), store)
+            _run(_return(toy_run(run_id, round=step, updated_at=date)), store)
     _run(_return({"doc_type": "run", "run_id": "broken"}), store)
     items = list(builder.get_items())
-    assert sorted(item["output"].get("md_step", -1) for item in items) == [-1, 2, 2]
+    outputs = [item["output"] for item in items]
+    assert sorted(output.get("posterior", {}).get("round", -1) for output in outputs) == [-1, 2, 2]
     assert builder.build() == 3
     # only what is no run document is looked at again
     assert [item["output"]["run_id"] for item in builder.get_items()] == ["broken"]
     later = datetime(2026, 1, 1, 5, tzinfo=UTC)
-    _run(_return(toy_run("a", md_step=9, updated_at=later)), store)
+    _run(_return(toy_run("a", round=9, updated_at=later)), store)
     assert builder.build() == 2
-    steps = {doc["run_id"]: doc["md_step"] for doc in library.runs_store.query()}
+    steps = {doc["run_id"]: doc["round"] for doc in library.runs_store.query()}
     assert steps == {"a": 9, "b": 2}
     assert RunBuilder(store, library.runs_store, exhaustive=True).build() == 6
-    assert {doc["run_id"]: doc["md_step"] for doc in library.runs_store.query()} == steps
+    assert {doc["run_id"]: doc["round"] for doc in library.runs_store.query()} == steps
 
 
 def test_builders_serialise_as_maggma_expects(store, settings):
@@ -145,16 +144,9 @@ def test_a_real_run_ends_up_in_the_library(store, settings, monkeypatch):
     """From the flow to the calculator, with nothing in between but the stores."""
     monkeypatch.setenv("ONFLY_N_WORKERS", "1")
     flow = OnTheFlyMaker(
-        foundation_model="toy",
-        threshold=50,
-        threshold_unit="meV",
+        spec=toy_spec(level_of_theory="EMT", proof={"coverage": 0.5, "attempts": 1, "steps": 10}),
         mode="resident",
-        level_of_theory="EMT",
         label_maker=AseLabelMaker(calculator="ase.calculators.emt.EMT"),
-        initial_maker=InitialEnsembleMaker(
-            posterior={"kind": "sghmc", "n_members": 2, "n_steps": 20}
-        ),
-        segment_maker=SegmentMaker(n_steps=6, warmup_interval=2),
     ).make(crystal())
     _run(flow, store)
     library = ModelLibrary.from_job_store(store, settings)

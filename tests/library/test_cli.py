@@ -10,7 +10,6 @@ from ase.io import read
 from jobflow import job, run_locally
 from typer.testing import CliRunner
 
-from onfly.artifacts import RunWorkspace
 from onfly.calculators import load_calculator
 from onfly.cli import doctor, models
 from onfly.cli import store as store_command
@@ -18,7 +17,7 @@ from onfly.library import ModelLibrary
 from onfly.schemas import FineTunedModelDoc
 from onfly.settings import get_settings
 from onfly.stores import embedded_job_store, job_store
-from onfly.testing.models import toy_label, toy_model, toy_run, water
+from onfly.testing.models import toy_label, toy_model, toy_run, water, write_toy_run
 
 runner = CliRunner()
 VERDICT = {"state": "ready", "coverage": 0.9, "confidence": 0.95, "sentence": "at least 90 %"}
@@ -34,10 +33,8 @@ def library():
             root, "second", water(), state="unproven", coverage=None, n_waits=4, verdict=VERDICT
         )
     )
-    workspace = RunWorkspace(root, "run-first")
-    workspace.write_run(toy_run("run-first"))
-    for index in range(3):
-        workspace.append_label(toy_label(index, "run-first"))
+    labels = [toy_label(index, "run-first") for index in range(3)]
+    write_toy_run(root, toy_run("run-first"), labels)
     return library
 
 
@@ -66,7 +63,7 @@ def test_list_as_table_and_json(library):
     assert "first" in table
     assert "100 meV" in table
     assert "no models match" in _invoke(models.app, "list", "NaCl").stdout
-    assert "not a chemical" in _invoke(models.app, "list", "Xx2", code=1).stderr
+    assert "not a chemical" in _invoke(models.app, "list", "Xx2", code=2).stderr
 
 
 def test_show_and_compare(library):
@@ -76,7 +73,7 @@ def test_show_and_compare(library):
     listed = json.loads(_invoke(models.app, "list", "--json").stdout)
     assert {r["model_id"]: r for r in listed}["first"].items() <= shown.items()
     assert "19" in _invoke(models.app, "show", "first").stdout
-    assert "no model 'third'" in _invoke(models.app, "show", "third", code=1).stderr
+    assert "no model 'third'" in _invoke(models.app, "show", "third", code=2).stderr
     columns = json.loads(_invoke(models.app, "compare", "first", "second", "--json").stdout)
     assert [c["state"] for c in columns] == ["ready", "needs more audits"]
     assert "≠" in _invoke(models.app, "compare", "first", "second").stdout
@@ -90,7 +87,7 @@ def test_export_of_model_and_labels(library, tmp_path):
     assert atoms.get_potential_energy() < 1e3
     _invoke(models.app, "export-labels", "--to", tmp_path / "all.extxyz", "--formula", "CuAu")
     assert len(read(tmp_path / "all.extxyz", ":")) == 3
-    result = _invoke(models.app, "export-labels", "--to", tmp_path / "x", "--formula", "K", code=1)
+    result = _invoke(models.app, "export-labels", "--to", tmp_path / "x", "--formula", "K", code=2)
     assert "no labels" in result.stderr
 
 

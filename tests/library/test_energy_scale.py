@@ -27,7 +27,7 @@ from onfly.library.energy_offset import EnergyOffset
 from onfly.library.export import export_model
 from onfly.settings import get_settings
 from onfly.stores import job_store
-from onfly.testing.models import toy_model, toy_run, water
+from onfly.testing.models import toy_model, toy_run, water, write_toy_run
 
 CALLABLE = {"@module": "onfly.calculators", "@callable": "load_calculator"}
 OFFSET = -273.0  # eV, for the cell of four atoms: a wrong scale cannot be overlooked
@@ -78,10 +78,9 @@ def by_folder_of_a_run(model, root, tmp_path):
 
 
 def by_unpublished_run(model, root, tmp_path):
-    workspace = RunWorkspace(root, model.run_id)
     run = toy_run(model.run_id, ordered(), ensemble=model.ensemble, energy_offset=OFFSET)
-    workspace.write_run(run)
-    return load_calculator(path=workspace.folder)
+    write_toy_run(root, run)
+    return load_calculator(path=RunWorkspace(root, model.run_id).folder)
 
 
 def by_exported_folder(model, root, tmp_path):

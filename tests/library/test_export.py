@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from onfly.artifacts import ArtifactError, ArtifactStore, RunWorkspace
+from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.calculators import load_calculator
 from onfly.library import ModelLibrary
 from onfly.library.export import export_labels, export_model, read_labels
 from onfly.settings import get_settings
-from onfly.testing.models import crystal, toy_label, toy_model, toy_run, water
+from onfly.testing.models import crystal, toy_label, toy_model, toy_run, water, write_toy_run
 
 
 def test_labels_of_many_compounds_become_one_data_set(tmp_path):
@@ -22,10 +22,8 @@ def test_labels_of_many_compounds_become_one_data_set(tmp_path):
         ("silver", crystal("Cu", "Ag"), {}),
         ("water", water(), {}),
     ):
-        workspace = RunWorkspace(root, name)
-        workspace.write_run(toy_run(name, structure, campaign="c"))
-        for index in range(2):
-            workspace.append_label(toy_label(index, name, structure, **fields))
+        labels = [toy_label(index, name, structure, **fields) for index in range(2)]
+        write_toy_run(root, toy_run(name, structure, campaign="c"), labels)
     library = ModelLibrary.from_settings()
     library.add_runs()
     labels = read_labels(library.labels_store, {"campaign": "c"})

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,15 +69,28 @@ def foundation(tmp_path_factory):
     return str(random_mace(tmp_path_factory.mktemp("mace") / "random.model", torch.float32))
 
 
+@pytest.fixture(scope="module")
+def converted(foundation):
+    """Return the same model as a file that needs no trust, from which ensembles are made."""
+    return str(random_mace(Path(foundation).with_suffix(".safetensors"), torch.float32))
+
+
 @pytest.fixture
 def root():
     return get_settings().ARTIFACT_DIR
 
 
-def fine_tuned(root, foundation, model_id="m1", structure=None, **fields):
-    structure = structure or AseAtomsAdaptor.get_structure(salt())
-    options = {"energy_offset": OFFSET, "foundation": foundation}
-    return toy_model(root, model_id, structure, **options | fields)
+@pytest.fixture
+def fine_tuned(converted):
+    """Return a function that makes a model whose document names the pickled foundation."""
+
+    def make(root, foundation, model_id="m1", structure=None, **fields):
+        structure = structure or AseAtomsAdaptor.get_structure(salt())
+        options = {"energy_offset": OFFSET, "foundation": converted}
+        doc = toy_model(root, model_id, structure, **options | fields)
+        return doc.model_copy(update={"foundation_model": foundation})
+
+    return make
 
 
 def member_calculator(doc, root, index):
@@ -97,7 +111,7 @@ def run_mace(tmp_path, atoms, paths):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_committee_of_files_gives_what_the_library_gives(root, foundation, tmp_path):
+def test_a_committee_of_files_gives_what_the_library_gives(fine_tuned, root, foundation, tmp_path):
     doc = fine_tuned(root, foundation)
     paths = export_mace(doc, ArtifactStore(root), tmp_path / "out")
     assert [p.name for p in paths] == ["member-0.model", "member-1.model", "member-2.model"]
@@ -120,7 +134,7 @@ def test_a_committee_of_files_gives_what_the_library_gives(root, foundation, tmp
     assert spread > 10 * tolerance, "the members are different models"
 
 
-def test_one_member_in_double_precision(root, foundation, tmp_path, monkeypatch):
+def test_one_member_in_double_precision(fine_tuned, root, foundation, tmp_path, monkeypatch):
     from mace.calculators import MACECalculator
 
     doc = fine_tuned(root, foundation)
@@ -141,7 +155,7 @@ def test_one_member_in_double_precision(root, foundation, tmp_path, monkeypatch)
     assert double.get_potential_energy() == pytest.approx(2 * energy, abs=1e-4)
 
 
-def test_the_lammps_file_gives_the_same(root, foundation, tmp_path, monkeypatch):
+def test_the_lammps_file_gives_the_same(fine_tuned, root, foundation, tmp_path, monkeypatch):
     from mace import modules
     from mace.calculators import MACECalculator
 
@@ -169,7 +183,7 @@ def test_the_lammps_file_gives_the_same(root, foundation, tmp_path, monkeypatch)
     )
 
 
-def test_molecules_and_all_elements_of_the_foundation(root, foundation, tmp_path):
+def test_molecules_and_all_elements_of_the_foundation(fine_tuned, root, foundation, tmp_path):
     doc = fine_tuned(root, foundation, "water", water())
     (path,) = export_mace(doc, ArtifactStore(root), tmp_path, members=[0])
     everything = Molecule(["H", "C", "O", "Na", "Cl"], np.diag([0.0, 1.1, 2.1, 3.4, 5.0]))
@@ -185,7 +199,7 @@ def test_molecules_and_all_elements_of_the_foundation(root, foundation, tmp_path
         np.testing.assert_allclose(energies, expected, rtol=1e-6)
 
 
-def test_energies_per_atom_agree_in_all_cells(root, foundation, tmp_path, monkeypatch):
+def test_energies_per_atom_agree_in_all_cells(fine_tuned, root, foundation, tmp_path, monkeypatch):
     """Of the files for mace and LAMMPS, and of the library's calculator on the same model."""
     from mace.calculators import MACECalculator
 
@@ -212,7 +226,7 @@ def test_energies_per_atom_agree_in_all_cells(root, foundation, tmp_path, monkey
     assert energies[0] < -100
 
 
-def test_aligned_offsets_go_to_the_elements(root, foundation, tmp_path):
+def test_aligned_offsets_go_to_the_elements(fine_tuned, root, foundation, tmp_path):
     offsets = {"Na": 100.0, "Cl": 200.0}  # of 1234.5, 34.5 are left for the eight atoms
     doc = fine_tuned(root, foundation, element_offsets=offsets)
     (path,) = export_mace(doc, ArtifactStore(root), tmp_path, members=[0], dtype=torch.float64)
@@ -227,7 +241,7 @@ def test_aligned_offsets_go_to_the_elements(root, foundation, tmp_path):
     assert energies == pytest.approx({11: -2 - 100 - 34.5 / 8, 17: -3 - 200 - 34.5 / 8})
 
 
-def test_a_pickled_foundation_model_needs_the_users_word(root, foundation, tmp_path):
+def test_a_pickled_foundation_model_needs_the_users_word(fine_tuned, root, foundation, tmp_path):
     doc = fine_tuned(root, foundation)
     with pytest.raises(UntrustedFileError, match="trust_pickle=True"):
         export(doc, ArtifactStore(root), tmp_path)
@@ -239,7 +253,8 @@ def test_a_pickled_foundation_model_needs_the_users_word(root, foundation, tmp_p
 def test_only_the_fine_tuned_head_is_shifted(tmp_path, foundation):
     from onfly.potentials.mace_export import load_template, with_parameters
 
-    template = load_template(foundation, ["Na", "Cl"])
+    trusted = {"family": "mace", "source": foundation, "options": {"trust_pickle": True}}
+    template = load_template(trusted, ["Na", "Cl"])
     params = dict(template.named_parameters())
     template.heads = ["other", "Default"]
     energies = template.atomic_energies_fn.atomic_energies
@@ -248,7 +263,7 @@ def test_only_the_fine_tuned_head_is_shifted(tmp_path, foundation):
     np.testing.assert_allclose(shifted, [[-2.0, -3.0], [-12.0, -13.0]])
 
 
-def test_what_cannot_be_exported_is_explained(root, foundation, tmp_path):
+def test_what_cannot_be_exported_is_explained(fine_tuned, root, foundation, tmp_path):
     doc = fine_tuned(root, foundation)
     store = ArtifactStore(root)
     with pytest.raises(ValueError, match="no member 3: it has 3"):
@@ -276,7 +291,7 @@ def test_what_cannot_be_exported_is_explained(root, foundation, tmp_path):
         export_mace(doc, store, tmp_path)
 
 
-def test_the_command(root, foundation, tmp_path):
+def test_the_command(fine_tuned, root, foundation, tmp_path):
     library = ModelLibrary.from_settings()
     library.publish(fine_tuned(root, foundation))
     library.publish(toy_model(root, "toy"))

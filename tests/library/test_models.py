@@ -14,7 +14,7 @@ from onfly.artifacts.blobs import DocumentTooLargeError
 from onfly.library import ModelLibrary, ModelMismatchError, ModelNotFoundError
 from onfly.settings import get_settings
 from onfly.stores import job_store
-from onfly.testing.models import crystal, toy_label, toy_model, toy_run, water
+from onfly.testing.models import crystal, toy_label, toy_model, toy_run, water, write_toy_run
 
 
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.mongo)])
@@ -201,18 +201,15 @@ def test_publishing_checks_weights_and_size(library, root, settings):
 
 def test_runs_and_labels_are_added_from_their_folders(library, root):
     for name in ("a", "b"):
-        workspace = RunWorkspace(root, name)
-        workspace.write_run(toy_run(name, campaign="c", md_step=1))
-        for index in range(3):
-            workspace.append_label(toy_label(index, name))
+        labels = [toy_label(index, name) for index in range(3)]
+        write_toy_run(root, toy_run(name, campaign="c", round=1), labels)
     assert library.add_runs() == 6
     assert library.add_runs() == 0
-    workspace = RunWorkspace(root, "b")
-    workspace.append_label(toy_label(3, "b"))
-    workspace.write_run(toy_run("b", campaign="c", md_step=7))
-    assert library.add_run(workspace) == 1
+    labels = [toy_label(index, "b") for index in range(4)]
+    write_toy_run(root, toy_run("b", campaign="c", round=7), labels)
+    assert library.add_run(RunWorkspace(root, "b")) == 1
     assert library.labels_store.count({"campaign": "c"}) == 7
-    runs = {run["run_id"]: run["md_step"] for run in library.runs_store.query({"campaign": "c"})}
+    runs = {run["run_id"]: run["round"] for run in library.runs_store.query({"campaign": "c"})}
     assert runs == {"a": 1, "b": 7}
 
 

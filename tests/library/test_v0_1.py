@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from onfly.artifacts import RunWorkspace
+from onfly.artifacts import ArtifactError, RunWorkspace
 from onfly.calculators import load_calculator
 from onfly.library import ModelLibrary
 from onfly.library.export import read_labels
@@ -54,8 +54,10 @@ def test_the_model_from_the_folder_of_the_run(settings):
     structure = ModelLibrary.from_settings(settings).get(MODEL_ID).structure
     check(load_calculator(path=folder), structure)
     check(load_calculator(path=folder / "model.json"), structure)
+    # version 0.1 can finish a run of its own, this one cannot
     (folder / "model.json").unlink()
-    check(load_calculator(path=folder), structure)
+    with pytest.raises(ArtifactError, match=r"run\.json"):
+        load_calculator(path=folder)
 
 
 def test_the_model_with_the_weights_of_the_store(settings):

@@ -177,14 +177,14 @@ def test_checkpoint_is_not_unpickled(tmp_path: Path):
 
     torch.save({"config": {}, "state_dict": {}, "val_metrics": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="not unpickled"):
-        load_foundation(tmp_path / "evil.pt")
+        load_foundation({"family": "equiformer_v2", "source": tmp_path / "evil.pt"})
     assert not (tmp_path / "ran").exists()
 
 
 def test_file_without_a_model_is_an_error(tmp_path):
     torch.save({"weights": torch.zeros(2)}, tmp_path / "some.pt")
     with pytest.raises(ValueError, match="not a checkpoint of fairchem"):
-        load_foundation(tmp_path / "some.pt")
+        load_foundation({"family": "equiformer_v2", "source": tmp_path / "some.pt"})
 
 
 def test_missing_file_is_an_error(tmp_path):

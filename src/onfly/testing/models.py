@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from pymatgen.core import Lattice, Molecule, Structure
 from onfly.artifacts import RunWorkspace
 from onfly.artifacts.blobs import ensemble_to_blobs
 from onfly.bayes.posterior import PosteriorState, posterior_from_dict
+from onfly.labels.store import LabelStore
 from onfly.potentials import load_foundation
+from onfly.proof import Ledger, LedgerEntry
 from onfly.schemas import (
     CalibrationDoc,
     EnsembleDoc,
@@ -26,7 +29,16 @@ from onfly.schemas import (
 )
 from onfly.spec import RunSpec
 
-__all__ = ["crystal", "random_mace", "toy_label", "toy_model", "toy_run", "toy_spec", "water"]
+__all__ = [
+    "crystal",
+    "random_mace",
+    "toy_label",
+    "toy_model",
+    "toy_run",
+    "toy_spec",
+    "water",
+    "write_toy_run",
+]
 
 N_MEMBERS = 3
 
@@ -203,3 +215,26 @@ def toy_label(
         "labeller": "emt",
     }
     return from_any_structure(LabelDoc, structure, **content | fields)
+
+
+def write_toy_run(root: str | Path, state: RunState, labels: Sequence[LabelDoc] = ()) -> RunState:
+    """Write a run whose ledger has these labels, all of them, and return its state."""
+    store = LabelStore(Path(root) / "labels")
+    workspace = RunWorkspace(root, state.run_id)
+    ledger = Ledger()
+    for index, label in enumerate(labels):
+        ledger = ledger.append(
+            LedgerEntry(
+                index=index,
+                trajectory=0,
+                step=label.md_step or 0,
+                reason=label.reason or "uncertain",
+                mean=label.predicted_energy,
+                std=label.predicted_std,
+                label=store.put(label),
+                error=label.error,
+            )
+        )
+    state = state.evolve(n_records=workspace.write_ledger(ledger), n_labels=ledger.n_labels)
+    workspace.write_state(state)
+    return state
