@@ -10,9 +10,7 @@ from ase import Atoms
 __all__ = ["read_trajectory"]
 
 
-def read_trajectory(
-    folder: str | Path, first_step: int = 0, *, trajectory: int = 0
-) -> list[Atoms]:
+def read_trajectory(folder: str | Path, first_step: int = 0, *, trajectory: int = 0) -> list[Atoms]:
     """Return the frames of a run in the order of their MD steps, each step once.
 
     A run is written segment by segment. Where the MD was rewound, steps were taken twice: the later
