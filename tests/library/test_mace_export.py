@@ -302,7 +302,7 @@ def test_the_command(fine_tuned, root, foundation, tmp_path):
         return result
 
     to = ("--to", tmp_path / "out", "--no-labels", "--trust-pickle")
-    refused = invoke("m1", "--to", tmp_path / "out", "--format", "mace", code=1)
+    refused = invoke("m1", "--to", tmp_path / "out", "--format", "mace", code=2)
     assert "a pickled file" in refused.stderr
     result = invoke("m1", *to, "--format", "mace")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -312,6 +312,6 @@ def test_the_command(fine_tuned, root, foundation, tmp_path):
     assert "Elements: Cl Na" in result.stderr
     invoke("m1", *to, "--format", "lammps", "--member", 1, "--dtype", "float64")
     assert (tmp_path / "out/member-1.model-lammps.pt").exists()
-    assert "toy is not a MACE model" in invoke("toy", *to, "--format", "mace", code=1).stderr
-    assert "need --format mace" in invoke("m1", *to, "--member", 0, code=1).stderr
-    assert "no member 7" in invoke("m1", *to, "--format", "mace", "--member", 7, code=1).stderr
+    assert "toy is not a MACE model" in invoke("toy", *to, "--format", "mace", code=2).stderr
+    assert "need --format mace" in invoke("m1", *to, "--member", 0, code=2).stderr
+    assert "no member 7" in invoke("m1", *to, "--format", "mace", "--member", 7, code=2).stderr

@@ -64,7 +64,8 @@ class ProofSpec(Spec):
     failures: int = Field(
         1,
         ge=0,
-        description="Audits of a closing block that may fail; each is a second look with a reserve of audits, which is labelled only if it is needed.",
+        description="Audits of a closing block that may fail; each is a second look with a reserve of "
+        "audits, which is labelled only if it is needed.",
     )
     attempts: int = Field(
         3,
