@@ -16,7 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 pytestmark = [pytest.mark.remote, pytest.mark.mongo]
 pytest.importorskip("jobflow_remote")
 
-GPU = ("otf segment", "otf update", "otf initial ensemble")
+GPU = ("otf round", "otf segment", "otf update")
 
 
 def config(folder, n):
@@ -89,7 +89,7 @@ def test_a_campaign_runs_to_its_end(project):
         runner.terminate()
         runner.wait(60)
     names = [doc["job"]["name"] for doc in jobs]
-    assert any(name.startswith("otf segment 1") for name in names)
+    assert any(name.startswith("otf round") for name in names)
     assert any(name.startswith("otf archive labels") for name in names)
     for doc in jobs:
         expected = "gpu" if doc["job"]["name"].startswith(GPU) else "cpu"
@@ -99,7 +99,7 @@ def test_a_campaign_runs_to_its_end(project):
     store.connect()
     model = store.query_one({"output.doc_type": "model"}, load=True)["output"]
     assert model["campaign"] == "copper"
-    assert model["n_steps"] == 6
+    assert model["n_steps"] > 6  # those of the closing block count
     assert model["weights"][0]["chunks"]
     batch = store.query_one({"output.doc_type": "labels"})["output"]
     assert len(batch["labels"]) == model["n_labels"]

@@ -64,7 +64,7 @@ class ProofSpec(Spec):
     failures: int = Field(
         1,
         ge=0,
-        description="Audits of a closing block that may fail; each is a second look with a reserve of "
+        description="Audits of a closing block that may fail; each is a look with a reserve of "
         "audits, which is labelled only if it is needed.",
     )
     attempts: int = Field(
