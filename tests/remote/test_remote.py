@@ -35,6 +35,7 @@ def config(folder, n):
         "stages": [{"n_steps": 6, "temperature": 300, "time_step": 2.0}],
         "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
         "audit_interval": 4,
+        "proof": {"coverage": 0.5, "failures": 0, "steps": 10},
         "n_workers": 1,
     }
     path = folder / "campaign.yaml"
