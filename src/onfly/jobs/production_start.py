@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_files
 from onfly.calculators import find_model
-from onfly.dynamics.state import MDState, draw_momenta
 from onfly.labels.errors import LabelError
 from onfly.library import ModelLibrary, check_fit
 from onfly.library.export import read_labels
 from onfly.proof import Ledger, LedgerEntry
+from onfly.rounds.start import state_at_start
 from onfly.schemas import (
     FineTunedModelDoc,
     LabelDoc,
@@ -281,28 +280,11 @@ def _at_rest_or_warm(
 ) -> RunState:
     """Evaluate the initial structure, and give it velocities unless it must start at rest."""
     run = session.open(state.posterior)
-    atoms = to_atoms(structure)
-    stress = bool(atoms.pbc.all()) and run.potential.supports_stress
-    prediction = run.predictor(member).predict(atoms, stress=stress)
-    stages = state.posterior.spec.trajectories.stages
-    momenta: Any = np.zeros((len(atoms), 3))
-    if stages[0].temperature is not None:
-        momenta = draw_momenta(atoms, stages[0].temperature_at(0) or 0.0, (*run.key, "velocities"))
-    at = MDState(
-        numbers=atoms.numbers,
-        pbc=atoms.pbc,
-        positions=atoms.positions,
-        momenta=momenta,
-        cell=atoms.cell.array,
-        step=0,
-        energy=prediction.energy,
-        forces=prediction.forces,
-        stress=prediction.stress,
-        source="model",
-    )
+    predictor = run.predictor(member)
+    at = state_at_start(run, predictor, to_atoms(structure), (*run.key, "velocities"))
     trajectory = TrajectoryDoc(
         md_state=run.workspace.save_md_state(at.to_arrays()),
-        n_steps=total_steps(stages),
+        n_steps=total_steps(state.posterior.spec.trajectories.stages),
         initial_volume=at.volume,
     )
     return state.with_trajectories([trajectory])

@@ -24,7 +24,7 @@ from onfly.potentials.execution import one_thread
 from onfly.schemas import CalibrationDoc, RequestDoc, RunState, TrajectoryDoc, to_atoms
 from onfly.session import OpenRun, Session
 
-__all__ = ["start_run"]
+__all__ = ["start_run", "state_at_start"]
 
 logger = logging.getLogger(__name__)
 
@@ -121,10 +121,25 @@ def _start(
 ) -> MDState:
     """Return the state of a trajectory at step 0, with the foundation's results."""
     atoms = to_atoms(structure)
-    return _at(run, predictor, atoms, (*run.trajectory_key(index), "velocities"))
+    return state_at_start(run, predictor, atoms, (*run.trajectory_key(index), "velocities"))
 
 
-def _at(run: OpenRun, predictor: Predictor, atoms: Atoms, key: tuple[str | int, ...]) -> MDState:
+def state_at_start(
+    run: OpenRun, predictor: Predictor, atoms: Atoms, key: tuple[str | int, ...]
+) -> MDState:
+    """Return the state at step 0: evaluated, with velocities unless it must start at rest.
+
+    Parameters
+    ----------
+    run
+        With the stages; the first one gives the temperature.
+    predictor
+        Gives energy, forces and, where it can, stress.
+    atoms
+        Where the trajectory starts.
+    key
+        Names the random stream of the velocities.
+    """
     first = run.spec.trajectories.stages[0]
     momenta = np.zeros((len(atoms), 3))
     if first.temperature is not None:
@@ -192,7 +207,7 @@ def _foundation_md(
                 time_step=run.spec.trajectories.time_step,
             )
         )
-        states.append(_at(run, predictor, start.to_atoms(), (*key, "velocities")))
+        states.append(state_at_start(run, predictor, start.to_atoms(), (*key, "velocities")))
     alive = set(range(len(starts)))
     while len(found) < n_wanted and alive:
         for k in sorted(alive):
