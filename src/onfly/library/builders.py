@@ -25,6 +25,7 @@ from onfly.library.documents import (
     label_records,
     model_record,
     run_record,
+    run_record_v0_1,
     weights_reference,
 )
 from onfly.library.indexes import (
@@ -197,15 +198,16 @@ class RunBuilder(OutputBuilder):
 
     def record(self, output: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
         """Return the run's document unless the collection has a newer one."""
-        content = dict(output)
-        posterior = dict(content["posterior"])
+        old = "posterior" not in output
+        state = dict(output if old else output["posterior"])
         for name in ("created_at", "updated_at"):
-            posterior[name] = aware(posterior[name])
-        run = RunState.model_validate(content | {"posterior": posterior})
-        known = self.target.query_one({"run_id": run.run_id}, ["updated_at"])
-        if known is not None and aware(known["updated_at"]) > run.updated_at:
+            state[name] = aware(state[name])
+        known = self.target.query_one({"run_id": state["run_id"]}, ["updated_at"])
+        if known is not None and aware(known["updated_at"]) > state["updated_at"]:
             return None
-        return run_record(run, source)
+        if old:
+            return run_record_v0_1(state, source)
+        return run_record(RunState.model_validate({**output, "posterior": state}), source)
 
 
 class RunFolderBuilder(Builder):

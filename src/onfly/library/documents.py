@@ -17,6 +17,7 @@ __all__ = [
     "model_from_record",
     "model_record",
     "run_record",
+    "run_record_v0_1",
     "weights_reference",
 ]
 
@@ -116,6 +117,14 @@ def run_record(run: RunState, source: dict[str, Any] | None = None) -> dict[str,
             "last_updated": datetime.now(UTC),
         }
     )
+
+
+def run_record_v0_1(content: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of the run collection from the state of a run of version 0.1.
+
+    Its fields stay as they were: nothing goes on from them, they are only listed.
+    """
+    return _plain(content | {"source": source, "last_updated": datetime.now(UTC)})
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
