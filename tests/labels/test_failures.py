@@ -177,7 +177,7 @@ def test_reason_of_vasp_reaches_the_next_job(nacl, tmp_path, fault, message):
         ("std_err.txt", b"forrtl: severe: no licence for vasp\n", "no licence for vasp"),
         ("vasp.out", b"running on 4 cores\n ERROR: charge density could not be read\n", "ERROR"),
         ("vasp.out", b"\xe4\xff LAPACK: Routine ZPOTRF failed! \xfe\n", "ZPOTRF failed"),
-        ("vasp.out.gz", gzip.compress(b" Error EDDDAV: Call to ZHEGV failed\n"), "EDDDAV"),
+        ("vasp.out.gz", gzip.compress(b" Error EDDDAV: Call to ZHEGV failed\n", mtime=0), "EDDDAV"),
         ("cp2k.out", b"*** SCF run NOT converged ***\n", "NOT converged"),
         ("aims.out", b"x\n" * 100_000 + b"Aborting: out of memory\n", "out of memory"),
         ("run.log", b"plain words\n", "plain words"),
