@@ -42,6 +42,7 @@ NEVER = 0.999999  # a probability that no call reaches
 FORMER: dict[str, Any] = {
     "walkers": 1,
     "initial_labels": 1,
+    "look_ahead_labels": 0,
     "round_length": None,
     "audit_interval": 100,
     "audit_update_fraction": 0.5,
@@ -70,6 +71,7 @@ def settings(name: str, interval: int) -> dict[str, Any]:
             "round_length": interval,
             "audit_interval": 0,
             "initial_labels": 1,
+            "look_ahead_labels": 0,
         }
     return {}
 

@@ -179,3 +179,77 @@ def test_npt_berendsen_with_audits_ends(loop):
     assert len({r.md_step for r in state.requests}) == len(state.requests) > 0
     assert state.trajectories[0].done
     run.until("publish")
+
+
+def ahead(run):
+    run.until("explore")
+    return run.step().trajectories[0]
+
+
+def test_a_call_takes_what_lies_behind_it_along(loop):
+    run = loop(**ALWAYS_UNSURE, look_ahead_labels=2, look_ahead_steps=3)
+    trajectory = ahead(run)
+    assert [(r.reason, r.md_step) for r in trajectory.requests] == [
+        ("uncertain", 1), ("ahead", 4), ("ahead", 7),
+    ]  # fmt: skip
+    # the trajectory waits at its call: one wait for all three
+    assert (trajectory.md_step, trajectory.called) == (0, True)
+    assert run.state.posterior.n_waits == 2
+    assert csv_steps(run) == []
+    state = run.until("explore")
+    entries = run.ledger.entries
+    assert [entry.reason for entry in entries[1:]] == ["uncertain", "ahead", "ahead"]
+    assert all(entry.error is not None for entry in entries[1:])
+    assert run.ledger.n_learned == 4
+    # none of them is a call or an audit, but all of them calibrate
+    assert (state.posterior.n_calls, state.posterior.n_audits) == (1, 0)
+    assert state.posterior.calibration.n == 3
+    assert state.trajectories[0].last_label_step == 1
+
+
+def test_a_look_ahead_follows_the_way_of_the_model(loop):
+    run = loop(**ALWAYS_UNSURE, look_ahead_labels=1, look_ahead_steps=3)
+    trajectory = ahead(run)
+    free = loop(run_id="free")
+    free.until("explore")
+    before = free.state
+    posterior = before.posterior
+    # the same weights without a call, up to the step of the look ahead
+    spec = posterior.spec.evolve(rounds={"length": 4})
+    moved = explore(
+        free.session, posterior.model_copy(update={"spec": spec}), before.trajectories[0]
+    )
+    asked = run.session.workspace("r").load_md_state(trajectory.requests[1].structure)
+    assert moved.md_step == 4
+    np.testing.assert_allclose(asked["positions"], free.md_state(moved)["positions"], atol=1e-10)
+
+
+def test_only_what_would_be_called_is_labelled_ahead(loop):
+    run = loop(look_ahead_labels=3, look_ahead_steps=2)
+    run.until("explore")
+    posterior, trajectory = run.state.posterior, run.state.trajectories[0]
+    # far above what the ensemble doubts, but for the first step
+    from onfly.rounds import explore as module
+
+    segment = module._Segment(run.session, posterior, trajectory, module.ExploreOptions())
+    segment._look_ahead(3)
+    assert segment.requests == []
+
+
+def test_no_look_ahead_beyond_the_programme(loop):
+    run = loop(**ALWAYS_UNSURE, look_ahead_labels=9, look_ahead_steps=4)
+    assert [r.md_step for r in ahead(run).requests] == [1, 5, 9]
+
+
+def test_two_calls_may_look_at_the_same_step(loop):
+    run = loop(**ALWAYS_UNSURE, look_ahead_labels=2, look_ahead_steps=1)
+    labels = {}
+    for _ in range(3):
+        for request in ahead(run).requests:
+            labels.setdefault((request.md_step, request.reason), set()).add(request.key)
+    assert max(len(keys) for keys in labels.values()) > 1
+    for entry in run.ledger.entries:
+        assert entry.label is not None
+    # each label belongs to the configuration that was asked for
+    energies = [run.session.labels.get(e.label).energy for e in run.ledger.entries]
+    assert len(set(energies)) == len(energies)

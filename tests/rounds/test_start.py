@@ -38,6 +38,23 @@ def test_walkers_have_velocities_of_their_own_and_share_the_first_label(loop):
     assert not np.array_equal(one["forces"], first["forces"])
 
 
+def test_walkers_start_where_the_foundation_led_them(loop):
+    run = loop(walkers=3, initial_labels=4, initial_steps=4)
+    state = run.step()
+    assert [(r.trajectory, r.md_step) for r in state.due] == [(0, 0), (0, -4), (1, -4), (2, -4)]
+    starts = [run.md_state(t)["positions"] for t in state.trajectories]
+    asked = [run.session.workspace("r").load_md_state(r.structure)["positions"] for r in state.due]
+    for start, position in zip(starts, [asked[0], asked[2], asked[3]], strict=True):
+        assert np.array_equal(start, position)
+    assert [int(run.md_state(t)["step"]) for t in state.trajectories] == [0, 0, 0]
+    before = [run.md_state(t)["forces"] for t in state.trajectories]
+    state = run.until("explore")
+    # each begins with the forces of its own label
+    after = [run.md_state(t)["forces"] for t in state.trajectories]
+    assert all(not np.array_equal(a, b) for a, b in zip(after, before, strict=True))
+    assert run.until("publish").md_step >= 36
+
+
 def test_each_structure_is_labelled(loop):
     run = loop(walkers=2, structures=[copper(1), copper(2)])
     state = run.step()

@@ -42,6 +42,7 @@ REASONS: dict[str, tuple[str, str, str]] = {
     "warmup": ("warm-up", "#56b4e9", "^"),
     "uncertain": ("model unsure", "#0072b2", "o"),
     "guard": ("MD in danger", "#cc79a7", "X"),
+    "ahead": ("look ahead of a call", "#56b4e9", "v"),
     "audit": ("audit (random check)", "#009e73", "D"),
     "closing": ("closing audit (proof)", "#117733", "P"),
 }

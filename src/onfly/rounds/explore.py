@@ -11,7 +11,7 @@ import numpy as np
 
 from onfly.dynamics.calculator import SuppliedLabel
 from onfly.dynamics.criteria import Assessment
-from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
+from onfly.dynamics.driver import Driver, Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.drivers import driver_of
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.predictor import StepPrediction
@@ -120,13 +120,21 @@ class _Segment:
         if found is not None:
             state, self.requests = found.state, list(found.requests)
         self.state = state
-        guards = self.spec.guards
-        stages = programme(posterior, trajectory)
-        self.driver = driver_of(stages)(
-            run.predictor(options.member, options.monitor_interval),
+        self.predictor = run.predictor(options.member, options.monitor_interval)
+        self.driver = self._driver(options.watch_only or self.closing, supplied)
+        rounds = self.spec.rounds
+        self.audits = AuditSchedule(rounds.audit_interval, self.key)
+        self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
+
+    def _driver(self, watch_only: bool, supplied: SuppliedLabel | None) -> Driver:
+        """Return a driver of the trajectory's programme."""
+        doc, guards = self.doc, self.spec.guards
+        stages = programme(self.posterior, doc)
+        return driver_of(stages)(
+            self.predictor,
             stages,
-            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
-            run.calibrations(),
+            criterion_of(self.posterior, self.state.numbers, watch_only=watch_only),
+            self.run_view.calibrations(),
             self.key,
             guards=Guards(
                 max_temperature=guards.max_temperature,
@@ -134,14 +142,11 @@ class _Segment:
                 max_volume_change=guards.max_volume_change,
             ),
             time_step=self.spec.trajectories.time_step,
-            initial_volume=trajectory.initial_volume,
+            initial_volume=doc.initial_volume,
             supplied=supplied,
-            origin=trajectory.origin,
-            origin_time_fs=trajectory.origin_time_fs,
+            origin=doc.origin,
+            origin_time_fs=doc.origin_time_fs,
         )
-        rounds = self.spec.rounds
-        self.audits = AuditSchedule(rounds.audit_interval, self.key)
-        self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
 
     def _start_name(self) -> str:
         """Name what the segment begins with: state, label that was waited for, weights."""
@@ -316,13 +321,37 @@ class _Segment:
                 event.detail,
             )
         )
+        if event.reason == "uncertain":
+            self._look_ahead(self.spec.rounds.look_ahead_labels)
         # where a guard stops a closing block, the steps that were not reached count as failures
         return self._end(done=self.closing)
 
+    def _look_ahead(self, n_labels: int) -> None:
+        """Ask for labels of what lies behind a call, as far as it would be called as well.
+
+        The way is that of the model, with the random numbers of the trajectory: about where it
+        will go once the call is answered. The trajectory itself stays where it is.
+        """
+        if n_labels == 0:
+            return
+        spacing = self.spec.rounds.look_ahead_steps
+        driver, state = self._driver(True, None), self.state
+        last = min(state.step + 1 + n_labels * spacing, driver.end)
+        for step in range(state.step + 1, last + 1):
+            state, event = driver.step(state)
+            if not isinstance(event, Moved):
+                return
+            due = (step - self.state.step - 1) % spacing == 0 and step > self.state.step + 1
+            prediction, assessment = event.prediction, event.assessment
+            if due and prediction is not None and assessment is not None and assessment.exceeded:
+                atoms = state.to_atoms()
+                self.requests.append(self._request("ahead", step, atoms, prediction, assessment))
+
     def _end(self, **changes: Any) -> TrajectoryDoc:
         """Close the segment at the present state."""
-        # a segment that is taken up at its end finds its call again by itself
-        ref = self.recorder.checkpoint(self.state, [r for r in self.requests if not r.is_call])
+        # a segment that is taken up at its end finds its call again by itself, and what lies behind
+        again = [r for r in self.requests if not (r.is_call or r.reason == "ahead")]
+        ref = self.recorder.checkpoint(self.state, again)
         atoms = self.state.to_atoms()
         done = self.state.step >= self.driver.end
         return self.doc.model_copy(

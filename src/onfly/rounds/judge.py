@@ -133,11 +133,12 @@ class _Round:
                     "last_call_step": request.md_step,
                 }
             )
-        if request.trajectory in self.trajectories and request.md_step > 0:
+        ahead = request.reason == "ahead"
+        if request.trajectory in self.trajectories and request.md_step > 0 and not ahead:
             owner = self.trajectories[request.trajectory]
             last = max(owner.last_label_step, request.md_step)
             self.trajectories[owner.index] = owner.model_copy(update={"last_label_step": last})
-        if request.reason == "initial" and request.md_step == 0:
+        if request.reason == "initial":
             self._give_to_start(request, label)
         self.changes["last_label_dir"] = label.dir_name
 

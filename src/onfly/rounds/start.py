@@ -56,6 +56,7 @@ def start_run(
     """
     spec = state.posterior.spec
     walkers = spec.trajectories.walkers
+    one = len(structures) == 1
     structures = _checked(structures, walkers)
     run = session.open(state.posterior)
     method = posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
@@ -72,7 +73,12 @@ def start_run(
         # "auto" was measured at the first evaluation, and is kept for the whole run
         ensemble = ensemble.model_copy(update={"strategy": predictor.strategy})
         found = _requests(run, starts, len(structures))
-        found += _foundation_md(run, predictor, starts, spec.rounds.initial_labels - len(found))
+        wanted = spec.rounds.initial_labels - len(found)
+        more, ends = _foundation_md(run, predictor, starts, wanted)
+        found += more
+        if one:
+            # trajectories from one configuration would ask for the same labels
+            starts = [starts[0], *ends[1:]]
     trajectories = []
     for k, start in enumerate(starts):
         trajectories.append(
@@ -187,10 +193,11 @@ def _same(starts: Sequence[MDState]) -> bool:
 
 def _foundation_md(
     run: OpenRun, predictor: Predictor, starts: Sequence[MDState], n_wanted: int
-) -> list[RequestDoc]:
+) -> tuple[list[RequestDoc], list[MDState]]:
     """Return configurations from short MD on the foundation, spread over the trajectories.
 
-    Their steps are counted below zero: they lie before the run.
+    Their steps are counted below zero: they lie before the run. The last configuration of each
+    trajectory is returned as a state at step 0.
     """
     spacing = run.spec.rounds.initial_steps
     found: list[RequestDoc] = []
@@ -208,6 +215,7 @@ def _foundation_md(
             )
         )
         states.append(state_at_start(run, predictor, start.to_atoms(), (*key, "velocities")))
+    ends = list(starts)
     alive = set(range(len(starts)))
     while len(found) < n_wanted and alive:
         for k in sorted(alive):
@@ -224,7 +232,8 @@ def _foundation_md(
                     break
             else:
                 found.append(_request(run, states[k], k, -states[k].step))
-    return found
+                ends[k] = replace(states[k], step=0, integrator={})
+    return found, ends
 
 
 def _long(stage: MDStage, n_steps: int) -> MDStage:

@@ -16,7 +16,9 @@ from onfly.schemas.types import StructureOrMolecule
 
 __all__ = ["RUN_FIELDS", "LabelDoc", "LabelReason", "structure_hash"]
 
-LabelReason = Literal["initial", "uncertain", "audit", "warmup", "guard", "seed", "closing"]
+LabelReason = Literal[
+    "initial", "uncertain", "audit", "warmup", "guard", "ahead", "seed", "closing"
+]
 
 
 # the context of a label in one run; stored labels do not hold it

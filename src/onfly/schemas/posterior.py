@@ -38,7 +38,7 @@ __all__ = [
 Phase = Literal[
     "start", "label", "judge", "learn", "explore", "close", "publish", "done", "stopped"
 ]
-RequestReason = Literal["initial", "uncertain", "guard", "warmup", "audit", "closing"]
+RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
 # a call stops its trajectory, whose step is then taken with the label's forces
 CALLS: tuple[RequestReason, ...] = ("uncertain", "guard")
 
@@ -97,8 +97,12 @@ class RequestDoc(_Frozen):
 
     @property
     def key(self) -> str:
-        """Name of the request within its run."""
-        return f"{self.trajectory:03d}-{self.md_step:08d}-{self.reason}"
+        """Name of the request within its run.
+
+        A step can be reached twice, after an explosion or a look ahead: the configuration counts.
+        """
+        name = f"{self.trajectory:03d}-{self.md_step:08d}-{self.reason}"
+        return f"{name}-{self.structure.sha256[:12]}"
 
 
 class SuppliedRef(_Frozen):

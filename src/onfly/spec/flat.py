@@ -49,6 +49,8 @@ FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "initial_labels": ("rounds", "initial_labels"),
     "initial_steps": ("rounds", "initial_steps"),
     "round_length": ("rounds", "length"),
+    "look_ahead_labels": ("rounds", "look_ahead_labels"),
+    "look_ahead_steps": ("rounds", "look_ahead_steps"),
     "audit_interval": ("rounds", "audit_interval"),
     "audit_update_fraction": ("rounds", "audit_update_fraction"),
     "warmup_labels": ("rounds", "warmup_labels"),

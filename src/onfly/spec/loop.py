@@ -29,6 +29,16 @@ class RoundsSpec(Spec):
         description="Longest MD of a trajectory in one round; `null` ends a round at calls and at "
         "the end of stages only.",
     )
+    look_ahead_labels: int = Field(
+        0,
+        ge=0,
+        description="Largest number of labels beside that of a call: the MD goes on for a while on "
+        "a copy, and configurations on its way that would be called as well are labelled side by "
+        "side with it. `0` is the paper's.",
+    )
+    look_ahead_steps: Annotated[int, Unit("MD steps")] = Field(
+        20, ge=1, description="Between two configurations of a look ahead."
+    )
     audit_interval: Annotated[int, Unit("MD steps")] = Field(
         100,
         ge=0,

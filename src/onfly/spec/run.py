@@ -26,7 +26,13 @@ _PAPER: dict[str, Any] = {
         "energy_weight": "paper",
     },
     "calibration": {"shape": 1.5, "rate": 10.0, "mode": "mean", "surprise": 0.0},
-    "rounds": {"initial_labels": 1, "length": None, "audit_interval": 0, "warmup_labels": 0},
+    "rounds": {
+        "initial_labels": 1,
+        "look_ahead_labels": 0,
+        "length": None,
+        "audit_interval": 0,
+        "warmup_labels": 0,
+    },
     "proof": {"attempts": 0},
     "walkers": 1,
 }
