@@ -33,12 +33,16 @@ def package(tmp_path, monkeypatch):
     assert [name for name, _ in blocks] == list(MODULES)
     for name, code in blocks:
         (tmp_path / f"{name}.py").write_text(code)
-    points = re.search(r"^```toml\n(.*?)^```", PAGE, re.M | re.S)[1]
-    group, line = re.fullmatch(r'\[project\.entry-points\."([\w.]+)"\]\n(.+)\n', points).groups()
+    points = re.findall(r"^```toml\n(.*?)^```", PAGE, re.M | re.S)
     info = tmp_path / "my_package-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
+    lines = ""
+    for point in points:
+        line = r'\[project\.entry-points\."([\w.]+)"\]\n(.+)\n'
+        group, names = re.fullmatch(line, point).groups()
+        lines += f"[{group}]\n{names.replace(chr(34), '')}\n"
+    (info / "entry_points.txt").write_text(lines)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     for name in MODULES:

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from onfly.dynamics.criteria import AnyOf, Criterion, EnergyCriterion, ForceCriterion
+from onfly.dynamics.criterion_plugins import Watching, named_criterion
 from onfly.schemas import PosteriorDoc
 from onfly.spec import Tolerance
 
@@ -97,6 +98,9 @@ def criterion_of(
         else:
             value = tolerance_in_cell(tolerance, len(numbers))
             found.append(EnergyCriterion(value, p, watch_only, name))
+    for other in posterior.spec.rounds.criteria:
+        made = named_criterion(other.kind, other.options)
+        found.append(Watching(made) if watch_only else made)
     return found[0] if len(found) == 1 else AnyOf(found)
 
 

@@ -49,6 +49,7 @@ FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "initial_labels": ("rounds", "initial_labels"),
     "initial_steps": ("rounds", "initial_steps"),
     "round_length": ("rounds", "length"),
+    "criteria": ("rounds", "criteria"),
     "look_ahead_labels": ("rounds", "look_ahead_labels"),
     "look_ahead_steps": ("rounds", "look_ahead_steps"),
     "audit_interval": ("rounds", "audit_interval"),

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from onfly.spec.base import Spec, Unit
 
-__all__ = ["GuardsSpec", "ProofSpec", "RoundsSpec", "StoppingSpec"]
+__all__ = ["CriterionSpec", "GuardsSpec", "ProofSpec", "RoundsSpec", "StoppingSpec"]
+
+
+class CriterionSpec(Spec):
+    """A criterion of another package, which asks for labels beside the tolerances.
+
+    Keys that are not `kind` are options of its class.
+
+    Examples
+    --------
+    >>> CriterionSpec.model_validate({"kind": "relative_energy", "share": 0.01}).options
+    {'share': 0.01}
+    """
+
+    kind: str = Field(
+        min_length=1, description="Name of its entry point in the group `onfly.criteria`."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of its class.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"kind": data}
+        if not isinstance(data, dict) or "options" in data:
+            return data
+        rest = {k: v for k, v in data.items() if k != "kind"}
+        return {k: v for k, v in data.items() if k == "kind"} | ({"options": rest} if rest else {})
 
 
 class RoundsSpec(Spec):
@@ -38,6 +65,9 @@ class RoundsSpec(Spec):
     )
     look_ahead_steps: Annotated[int, Unit("MD steps")] = Field(
         20, ge=1, description="Between two configurations of a look ahead."
+    )
+    criteria: tuple[CriterionSpec, ...] = Field(
+        (), description="Criteria of other packages, which ask for labels beside the tolerances."
     )
     audit_interval: Annotated[int, Unit("MD steps")] = Field(
         100,
