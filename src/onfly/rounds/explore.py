@@ -11,7 +11,7 @@ import numpy as np
 
 from onfly.dynamics.calculator import SuppliedLabel
 from onfly.dynamics.criteria import Assessment
-from onfly.dynamics.driver import Driver, Exploded, Finished, LabelRequest, Moved
+from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.drivers import driver_of
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.predictor import StepPrediction
@@ -126,7 +126,7 @@ class _Segment:
         self.audits = AuditSchedule(rounds.audit_interval, self.key)
         self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
 
-    def _driver(self, watch_only: bool, supplied: SuppliedLabel | None) -> Driver:
+    def _driver(self, watch_only: bool, supplied: SuppliedLabel | None) -> Any:
         """Return a driver of the trajectory's programme."""
         doc, guards = self.doc, self.spec.guards
         stages = programme(self.posterior, doc)
