@@ -104,8 +104,17 @@ def test_a_limit_that_the_proof_needs_more_than(loop):
     assert model.n_labels == 1
 
 
+def test_nothing_is_waited_for_where_no_label_is_left(loop):
+    run = loop(initial_labels=4, initial_steps=2, audit_interval=2, stopping={"max_labels": 4})
+    run.until("explore", "publish")
+    waits = run.state.posterior.n_waits
+    model = run.verdict()
+    assert model.n_waits == waits == 1
+    assert "the limit of 4 labels" in model.stop_reason
+
+
 def test_calls_come_first_where_labels_are_short(loop):
-    run = loop(**ALWAYS_UNSURE, audit_interval=1, stopping={"max_labels": 2})
+    run = loop(**ALWAYS_UNSURE, audit_interval=1, look_ahead_labels=3, stopping={"max_labels": 2})
     run.until("explore")
     run.step()
     assert [r.reason for r in run.state.requests] == ["uncertain"]

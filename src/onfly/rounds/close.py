@@ -83,20 +83,19 @@ def _finished(state: RunState) -> bool:
 def _limited(state: RunState) -> RunState:
     """Ask for labels, but for no more than the user allows; calls come first."""
     limit = state.posterior.spec.stopping.max_labels
-    state = state.evolve(phase="label", n_waits=state.posterior.n_waits + 1, look=0)
+    waiting = {"phase": "label", "n_waits": state.posterior.n_waits + 1, "look": 0}
     if limit is None:
-        return state
+        return state.evolve(**waiting)
     left = limit - (state.posterior.n_labels - state.posterior.n_seeds)
     requests = sorted(state.requests, key=lambda r: not r.is_call)
     if len(requests) <= left:
-        return state
-    if state.posterior.attempt is not None:
-        return _stopped(
-            _without_requests(state),
-            f"the limit of {limit} labels leaves {max(left, 0)} for the proof",
-        )
-    kept = {request.key for request in requests[: max(left, 0)]}
-    return state.with_trajectories(
+        return state.evolve(**waiting)
+    if state.posterior.attempt is not None or left <= 0:
+        what = "the proof" if state.posterior.attempt is not None else "more"
+        reason = f"the limit of {limit} labels leaves {max(left, 0)} for {what}"
+        return _stopped(_without_requests(state), reason)
+    kept = {request.key for request in requests[:left]}
+    return state.evolve(**waiting).with_trajectories(
         t.model_copy(update={"requests": tuple(r for r in t.requests if r.key in kept)})
         for t in state.trajectories
     )
