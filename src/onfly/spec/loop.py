@@ -57,7 +57,7 @@ class RoundsSpec(Spec):
         "the end of stages only.",
     )
     look_ahead_labels: int = Field(
-        0,
+        3,
         ge=0,
         description="Largest number of labels beside that of a call: the MD goes on for a while on "
         "a copy, and configurations on its way that would be called as well are labelled side by "
