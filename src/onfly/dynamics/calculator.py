@@ -55,7 +55,7 @@ class DriverCalculator(Calculator):
     predictor
         The ensemble.
     needs_stress
-        Whether the integrator reads the stress.
+        Whether the integrator reads the stress, or the criterion judges it.
     forces_std
         Whether the std of the forces is needed to judge a prediction.
     supplied

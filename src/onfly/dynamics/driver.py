@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from onfly.dynamics.calculator import DriverCalculator, SuppliedLabel
-from onfly.dynamics.criteria import Assessment, Calibrations, Criterion
+from onfly.dynamics.criteria import Assessment, Calibrations, Criterion, needs_stress
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.integrators import build_dynamics, capture, restore
 from onfly.dynamics.predictor import Predictor, StepPrediction
@@ -233,8 +233,9 @@ class MDDriver(StagedDriver):
                 dynamics.set_temperature(temperature_K=target)
             return dynamics
         atoms = state.to_atoms()
-        self.calculator.needs_stress = stage.ensemble == "npt"
-        if self.calculator.needs_stress and state.stress is None:
+        npt = stage.ensemble == "npt"
+        self.calculator.needs_stress = npt or needs_stress(self.criterion)
+        if npt and state.stress is None:
             # The stage before had no use for the stress, or a label gave none.
             stress = self.calculator.predictor.predict(atoms, stress=True).stress
             state = replace(state, stress=stress)
@@ -314,7 +315,9 @@ class MDDriver(StagedDriver):
             return state, Exploded(problem)
         atoms = state.to_atoms()
         prediction = self.calculator.predictor.predict(
-            atoms, stress=False, forces_std=self.criterion.needs_forces_std
+            atoms,
+            stress=needs_stress(self.criterion),
+            forces_std=self.criterion.needs_forces_std,
         )
         assessment = self.criterion.assess(prediction, self.calibration)
         return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)

@@ -29,7 +29,7 @@ __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
 
-FORCES_STD = "forces_std"
+FORCES_STD, STRESS_STD = "forces_std", "stress_std"
 
 
 @dataclass(frozen=True)
@@ -291,8 +291,9 @@ class _Segment:
             stress=prediction.stress,
             source="model",
         )
-        # beside the forces that were predicted: errors of forces are judged by it
-        spread = {} if prediction.forces_std is None else {FORCES_STD: prediction.forces_std}
+        # beside the forces and the stress that were predicted: their errors are judged by it
+        found = {FORCES_STD: prediction.forces_std, STRESS_STD: prediction.stress_std}
+        spread = {name: std for name, std in found.items() if std is not None}
         return RequestDoc(
             reason=reason,
             trajectory=self.doc.index,
