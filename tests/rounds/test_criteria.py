@@ -19,7 +19,7 @@ from onfly.dynamics.criteria import (
 from onfly.dynamics.predictor import StepPrediction
 from onfly.labels.errors import LabelError
 from onfly.rounds.criteria import atoms_of, criterion_of, error_ratios
-from onfly.rounds.judge import Answer
+from onfly.rounds.judge import Answer, requested_structure
 from onfly.rounds.new import new_run
 from onfly.schemas import to_atoms
 from onfly.spec import Tolerance
@@ -239,6 +239,34 @@ def test_the_ledger_keeps_the_errors_of_the_stress(loop):
     assert model.stress_calibration == run.state.posterior.stress_calibration
     assert [t["quantity"] for t in model.tolerances] == ["energy", "stress"]
     assert "stress" in model.verdict["sentence"]
+
+
+def test_audits_keep_what_was_predicted_and_no_bound_of_it(loop):
+    """At most steps of the MD the std is only bounded; that of an audit is computed."""
+    run = loop(
+        tolerance=[force(50.0)],
+        posterior={"kind": "last_layer", "n_steps": 10},
+        audit_interval=3,
+        stages=[{"n_steps": 30, "temperature": 300.0, "time_step": 2.0}],
+    )
+    found, most = [], 0
+    for _ in range(40):
+        if run.state.phase == "publish":
+            break
+        if run.state.phase == "label" and run.state.posterior.ensemble is not None:
+            work = run.session.open(run.state.posterior)
+            for request in run.state.due:
+                if request.reason not in ("audit", "closing"):
+                    continue
+                arrays = work.workspace.load_md_state(request.structure)
+                atoms = to_atoms(requested_structure(work, request))
+                full = work.predictor().predict(atoms, forces_std=True)
+                np.testing.assert_allclose(arrays["forces_std"], full.forces_std, rtol=1e-5)
+                found.append(request.reason)
+                most = max(most, request.md_step)
+        run.step()
+    assert {"audit", "closing"} <= set(found)
+    assert most > 30
 
 
 def test_stresses_beyond_the_tolerance_ask_for_labels(loop):

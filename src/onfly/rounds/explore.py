@@ -122,11 +122,16 @@ class _Segment:
         self.state = state
         guards = self.spec.guards
         stages = programme(posterior, trajectory)
+        self.predictor = run.predictor(options.member, options.monitor_interval)
+        self.criterion = criterion_of(
+            posterior, state.numbers, watch_only=options.watch_only or self.closing
+        )
+        self.calibrations = run.calibrations()
         self.driver = driver_of(stages)(
-            run.predictor(options.member, options.monitor_interval),
+            self.predictor,
             stages,
-            criterion_of(posterior, state.numbers, watch_only=options.watch_only or self.closing),
-            run.calibrations(),
+            self.criterion,
+            self.calibrations,
             self.key,
             guards=Guards(
                 max_temperature=guards.max_temperature,
@@ -272,6 +277,11 @@ class _Segment:
         assessment: Assessment,
         detail: str | None = None,
     ) -> RequestDoc:
+        if prediction.bounded:  # what is calibrated is what was predicted, not a bound of it
+            prediction = self.predictor.predict(
+                atoms, stress=prediction.stress is not None, forces_std=True
+            )
+            assessment = self.criterion.assess(prediction, self.calibrations)
         logger.info(
             "trajectory %d, step %d: label asked for (%s, P = %.3f)",
             self.doc.index,
