@@ -16,16 +16,26 @@ from typing import Any
 
 import torch
 
-__all__ = ["Report", "arguments", "cpu_timer"]
+__all__ = ["Report", "arguments", "cpu_timer", "seconds"]
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of every benchmark."""
+def arguments(description: str, *, device: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every benchmark, and of those on any device."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--quick", action="store_true", help="under a minute on two cores")
     parser.add_argument("--seed", type=int, default=0)
+    if device:
+        parser.add_argument("--device", default="cpu", help="torch device, such as cuda")
     return parser
+
+
+def seconds(device: str = "cpu") -> float:
+    """Return a clock's time in s: of this process's CPU, or of the wall where a GPU works."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
 
 
 @dataclass

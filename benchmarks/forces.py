@@ -127,10 +127,11 @@ def split(frames: list[Atoms], n_train: int, rng) -> tuple[list[Atoms], dict[str
 class Learner:
     """The default posterior on the labels of a case, and what it says of test configurations."""
 
-    def __init__(self, case: Case, seed: int, **settings) -> None:
+    def __init__(self, case: Case, seed: int, device: str = "cpu", **settings) -> None:
         self.case, self.key = case, ("forces", case.name, seed)
         self.elements = tuple(sorted(set(case.train[0].get_chemical_symbols())))
-        self.potential = load_foundation(case.foundation, elements=self.elements)
+        self.device = device
+        self.potential = load_foundation(case.foundation, elements=self.elements, device=device)
         self.scales = LikelihoodScales.for_threshold(case.threshold, n_atoms=len(case.train[0]))
         self.posterior = LastLayerPosterior(**settings)
         self.state = self.posterior.initial(self.potential, self.key)
@@ -149,6 +150,7 @@ class Learner:
             None,
             self.scales,
             elements=self.elements,
+            device=self.device,
         )
 
     def learn(self, n_labels: int) -> None:
@@ -175,10 +177,10 @@ class Learner:
             members = MemberForces(
                 labels.forces[None],  # of one member: only the variance is used
                 torch.zeros(1, target.n_atoms(i), 1),
-                target.species(i),
+                target.species(i).to(slopes.device),
                 force_slopes=slopes[None],
             )
-            parts.append(self.posterior.force_moments(state, members)[1].numpy())
+            parts.append(self.posterior.force_moments(state, members)[1].cpu().numpy())
         return np.concatenate(parts)
 
     def eight_directions(self) -> PosteriorState:
@@ -241,7 +243,7 @@ def evaluate(report: Report, learner: Learner, args) -> None:
     for key, frames in case.tests.items():
         target = learner.target(frames)
         found = target.errors(state.members[0])
-        errors = found.forces.numpy()
+        errors = found.forces.cpu().numpy()
         species = np.concatenate([a.numbers for a in frames])
         owner = np.arange(len(frames)).repeat([len(a) for a in frames])
         left = float(state.extra["noise"][0])
@@ -256,7 +258,7 @@ def evaluate(report: Report, learner: Learner, args) -> None:
                 labels=learner.n_labels,
                 judge=judge,
                 cpu_s=learner.cpu["update"],
-                e_rmse_mev=1e3 * rmse(found.energy.numpy()),
+                e_rmse_mev=1e3 * rmse(found.energy.cpu().numpy()),
                 f_rmse_mev=1e3 * rmse(errors.ravel()),
                 f_train_mev=1e3 * left,
                 s=float(state.extra["scale"][0]),
@@ -335,7 +337,7 @@ def _references(learner: Learner, elements: list[int]) -> np.ndarray:
 
 def main() -> None:
     """Run the cases."""
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__.splitlines()[0], device=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
     parser.add_argument(
         "--models", type=Path, help="folder with the MACE file; DATA/models if none"
@@ -357,7 +359,7 @@ def main() -> None:
     report = Report("forces", {k: str(v) for k, v in vars(args).items()})
     start = time.monotonic()
     for case in cases(args):
-        learner = Learner(case, args.seed, **settings)
+        learner = Learner(case, args.seed, args.device, **settings)
         for size in case.sizes:
             learner.learn(size)
             evaluate(report, learner, args)

@@ -38,11 +38,11 @@ from onfly.seeds import torch_stream
 STEP_SIZE = 1e-9  # the weights hardly move, so all steps cost the same
 
 
-def make_target(model: str, name: str, n_labels: int, folder: Path) -> PotentialTarget:
+def make_target(model: str, name: str, n_labels: int, folder: Path, device: str) -> PotentialTarget:
     """Label displaced copies of a system with the model itself."""
     frames = [system(name, seed) for seed in range(n_labels)]
     elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
-    potential = load_foundation(foundation_path(model, folder), elements=elements)
+    potential = load_foundation(foundation_path(model, folder), elements=elements, device=device)
     graphs = [potential.graph(atoms) for atoms in frames]
     weights = potential.parameters()
     energies, forces, stresses = [], [], []
@@ -50,8 +50,8 @@ def make_target(model: str, name: str, n_labels: int, folder: Path) -> Potential
     for graph in graphs:
         found = potential.evaluate(weights, potential.collate([graph]), stress=periodic)
         energies.append(float(found.energy[0]) + 0.01)
-        forces.append(found.forces.numpy().astype(float) + 0.01)
-        stresses.append(found.stress[0].numpy().astype(float) if periodic else None)
+        forces.append(found.forces.cpu().numpy().astype(float) + 0.01)
+        stresses.append(found.stress[0].cpu().numpy().astype(float) if periodic else None)
     return PotentialTarget(
         potential, graphs, energies, forces, stresses, LikelihoodScales(0.005), atoms=frames
     )
@@ -59,9 +59,11 @@ def make_target(model: str, name: str, n_labels: int, folder: Path) -> Potential
 
 def runs(target: PotentialTarget, batch_size: int, seed: int):
     """Return the three things to time, as functions."""
-    params = target.reference() | head_parameters(
+    device = target.potential.device
+    heads = head_parameters(
         target.potential.n_features, torch_stream("sampler", seed), dtype=target.potential.dtype
     )
+    params = target.reference() | {name: value.to(device) for name, value in heads.items()}
     prior = GaussianPrior.around(params, 0.5, scale=target.prior_scale())
     sampler = PrioritySampler(target.n_data, batch_size, 1)
     generator = torch_stream("sampler", seed, "noise")
@@ -98,7 +100,7 @@ def runs(target: PotentialTarget, batch_size: int, seed: int):
         scale = head_log_scale(theta, prediction.features)
         values = log_likelihood(prediction, labels, scale, batch.owner, target.scales)
         return torch.autograd.grad(
-            (weights * values).sum(), list(theta.values()), allow_unused=True
+            (weights.to(values) * values).sum(), list(theta.values()), allow_unused=True
         )
 
     moments = {name: [torch.zeros_like(v) for _ in range(3)] for name, v in params.items()}
@@ -117,7 +119,7 @@ def runs(target: PotentialTarget, batch_size: int, seed: int):
                 v.mul_(0.999).addcmul_(g, g, value=0.001)
                 torch.maximum(v_max, v, out=v_max)
                 inverse_mass = 1.0 / (v_max.sqrt() + 1e-4)
-                noise = torch.randn(value.shape) * (2e-9 / (STEP_SIZE * target.n_data)) ** 0.5
+                noise = torch.randn_like(value) * (2e-9 / (STEP_SIZE * target.n_data)) ** 0.5
                 p.mul_(0.9).sub_(0.1 * g).add_(0.1 * noise / inverse_mass.sqrt())
                 value.add_(STEP_SIZE * inverse_mass * p)
 
@@ -126,7 +128,7 @@ def runs(target: PotentialTarget, batch_size: int, seed: int):
 
 def main() -> None:
     """Run the benchmark."""
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments(__doc__.splitlines()[0], device=True)
     parser.add_argument(
         "--foundation", action="append", default=[], help="a model file, repeatable"
     )
@@ -147,11 +149,12 @@ def main() -> None:
     for model in [*args.models, *args.foundation]:
         for name in args.systems:
             try:
-                target = make_target(model, name, args.batch_size, args.folder)
+                target = make_target(model, name, args.batch_size, args.folder, args.device)
             except ValueError as error:  # elements that the model does not know
                 print(f"{model} {name}: {error}")
                 continue
-            found = interleaved(runs(target, args.batch_size, args.seed), args.repeats, args.budget)
+            timed = runs(target, args.batch_size, args.seed)
+            found = interleaved(timed, args.repeats, args.budget, args.device)
             report.add(
                 model=Path(model).stem,
                 system=name,

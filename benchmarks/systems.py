@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.spacegroup import crystal
-from common import median
+from common import median, seconds
 
 SYSTEMS = ("lamno3", "ethanol", "si64")
 
@@ -95,23 +94,24 @@ def foundation_path(model: str, folder: Path) -> str:
 
 
 def interleaved(
-    runs: dict[str, Callable[[], object]], repeats: int, budget: float
+    runs: dict[str, Callable[[], object]], repeats: int, budget: float, device: str = "cpu"
 ) -> dict[str, float]:
-    """Return the median CPU seconds of each, run in turn so that all see the same machine.
+    """Return the median seconds of each, run in turn so that all see the same machine.
 
-    The rounds end early when they have taken `budget` CPU seconds. The first round warms up.
+    CPU seconds, or those of the wall on a GPU. The rounds end early when they have taken `budget`
+    seconds. The first round warms up.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    begin = time.process_time()
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    begin = seconds(device)
     for number in range(repeats + 1):
         for name, run in runs.items():
-            start = time.process_time()
+            start = seconds(device)
             run()
             if number > 0:
-                seconds[name].append(time.process_time() - start)
-        if number > 0 and time.process_time() - begin > budget:
+                found[name].append(seconds(device) - start)
+        if number > 0 and seconds(device) - begin > budget:
             break
-    return {name: median(values) for name, values in seconds.items()}
+    return {name: median(values) for name, values in found.items()}
 
 
 def one_thread() -> None:

@@ -21,6 +21,7 @@ from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import Posterior, PosteriorState, posterior_from_dict
 from onfly.bayes.prior import GaussianPrior
+from onfly.bayes.stress_calibration import StressCalibration
 from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.member import MemberPredictor
 from onfly.dynamics.predictor import Predictor
@@ -35,6 +36,7 @@ from onfly.schemas import (
     LabelDoc,
     PosteriorDoc,
     RunState,
+    StressCalibrationDoc,
     to_atoms,
 )
 from onfly.settings import OnflySettings, get_settings
@@ -136,6 +138,7 @@ class OpenRun:
         return Calibrations(
             Calibration(**self.doc.calibration.model_dump()),
             ForceCalibration(**self.doc.force_calibration.model_dump()),
+            StressCalibration(**self.doc.stress_calibration.model_dump()),
         )
 
     def ledger(self) -> Ledger:
@@ -220,6 +223,7 @@ def calibration_docs(calibrations: Calibrations) -> dict[str, Any]:
             **{k: getattr(energy, k) for k in CalibrationDoc.model_fields}
         ),
         "force_calibration": ForceCalibrationDoc(**forces.to_dict()),
+        "stress_calibration": StressCalibrationDoc(**calibrations.stress.to_dict()),
     }
 
 

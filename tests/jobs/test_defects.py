@@ -52,6 +52,10 @@ def test_npt_without_stress_is_refused_before_any_work(maker, words, structure):
     with pytest.raises(ValueError, match=f"{words}.*, which MD at constant pressure needs"):
         OnTheFlyMaker(spec=spec, label_maker=maker).make(structure)
     assert any(words in problem for problem in check_run(spec, [structure], maker=maker))
+    judged = toy_spec(tolerance=[{"quantity": "stress", "value": "1 kbar"}])
+    with pytest.raises(ValueError, match=f"{words}.*, which a tolerance of the stress needs"):
+        OnTheFlyMaker(spec=judged, label_maker=maker).make(structure)
+    assert any(words in problem for problem in check_run(judged, [structure], maker=maker))
     OnTheFlyMaker(spec=toy_spec(), label_maker=maker).make(structure)
     OnTheFlyMaker(spec=spec, label_maker=label_maker("emt")).make(structure)
 

@@ -22,6 +22,7 @@ from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.schedules import CyclicSchedule
 from onfly.bayes.sghmc import SGHMCState
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
+from onfly.bayes.stress_calibration import StressCalibration
 from onfly.bayes.target import Target
 from onfly.bayes.transform import Transform
 
@@ -42,6 +43,7 @@ __all__ = [
     "PrioritySampler",
     "SGHMCPosterior",
     "SGHMCState",
+    "StressCalibration",
     "Target",
     "Transform",
     "UpdateInfo",

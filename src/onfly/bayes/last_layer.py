@@ -74,7 +74,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     n_members: int = 1
     ridge: float = 1e-4
     force_rows: int | None = None
-    force_draws: int = 16
+    force_draws: int = 8
     scale: float = 2.0
     scale_memory: int = 10
 

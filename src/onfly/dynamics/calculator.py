@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from onfly.dynamics.predictor import Predictor, StepPrediction
+from onfly.dynamics.screen import MomentScreen
 from onfly.dynamics.state import MDState
 
 __all__ = ["DriverCalculator", "SuppliedLabel"]
@@ -55,11 +56,13 @@ class DriverCalculator(Calculator):
     predictor
         The ensemble.
     needs_stress
-        Whether the integrator reads the stress.
+        Whether the integrator reads the stress, or the criterion judges it.
     forces_std
         Whether the std of the forces is needed to judge a prediction.
     supplied
         A label that has come for one configuration.
+    screen
+        Says at which steps the std of the forces is computed; None computes it at every one.
 
     Attributes
     ----------
@@ -76,12 +79,14 @@ class DriverCalculator(Calculator):
         needs_stress: bool = False,
         forces_std: bool = False,
         supplied: SuppliedLabel | None = None,
+        screen: MomentScreen | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
         self.needs_stress = needs_stress
         self.forces_std = forces_std
         self.supplied = supplied
+        self.screen = screen
         self.step: int | None = None
         self.prediction: StepPrediction | None = None
         self.source = "model"
@@ -112,10 +117,18 @@ class DriverCalculator(Calculator):
         label = self.supplied
         if label is not None and label.fits(present):
             self.source, self.prediction = "label", None
+            if self.screen is not None:
+                self.screen.clear()
             self._set(label.energy, label.forces, label.stress)
             return
+        screen = self.screen
         prediction = self.predictor.predict(
-            present, stress=self.needs_stress, forces_std=self.forces_std, step=self.step
+            present,
+            stress=self.needs_stress,
+            forces_std=self.forces_std if screen is None else screen.asks,
+            step=self.step,
         )
+        if screen is not None:
+            prediction = screen.judged(prediction)
         self.source, self.prediction = "model", prediction
         self._set(prediction.energy, prediction.forces, prediction.stress)

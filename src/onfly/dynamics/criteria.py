@@ -15,6 +15,7 @@ import numpy as np
 
 from onfly.bayes.calibration import Calibration
 from onfly.bayes.force_calibration import ForceCalibration
+from onfly.bayes.stress_calibration import StressCalibration
 from onfly.dynamics.predictor import StepPrediction
 
 __all__ = [
@@ -24,15 +25,18 @@ __all__ = [
     "Criterion",
     "EnergyCriterion",
     "ForceCriterion",
+    "StressCriterion",
+    "needs_stress",
 ]
 
 
 @dataclass(frozen=True)
 class Calibrations:
-    """What past errors say about the standard deviations of energies and forces."""
+    """What past errors say about the standard deviations of energies, forces and stresses."""
 
     energy: Calibration = field(default_factory=Calibration)
     forces: ForceCalibration = field(default_factory=ForceCalibration)
+    stress: StressCalibration = field(default_factory=StressCalibration)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class Criterion(Protocol):
     ----------
     needs_forces_std
         Whether the prediction must hold the std of the forces.
+
+    Notes
+    -----
+    One that judges the stress also has an attribute `needs_stress`, which is True; see the function
+    of that name.
     """
 
     @property
@@ -191,6 +200,56 @@ class ForceCriterion:
 
 
 @dataclass(frozen=True)
+class StressCriterion:
+    """Ask for a label when P(|error of a stress component| > threshold) exceeds a probability.
+
+    An error of the stress is nearly invisible in forces and in the energy of one cell, and rules
+    volumes and elastic constants. It is the largest of the six components; the probability is the
+    sum over them, an upper bound.
+
+    Parameters
+    ----------
+    threshold
+        eV/Å³.
+    max_probability, watch_only, quantity
+        As of `EnergyCriterion`.
+
+    Raises
+    ------
+    ValueError
+        If the threshold or the probability is impossible.
+    """
+
+    threshold: float
+    max_probability: float = 0.05
+    watch_only: bool = False
+    quantity: str = "stress"
+
+    # the std of the stress comes with that of the forces, by the same reverse passes
+    needs_forces_std = True
+    needs_stress = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and self.threshold > 0):
+            raise ValueError(f"threshold {self.threshold} eV/Å³ is not positive and finite")
+        if not 0 < self.max_probability < 1:
+            raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
+
+    def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
+        """Return the calibrated probability that a component's error exceeds the threshold."""
+        if prediction.stress_std is None:
+            raise ValueError("a stress criterion needs predictions with the std of the stress")
+        probability = calibration.stress.exceedance(prediction.stress_std, self.threshold)
+        exceeded = not probability <= self.max_probability
+        return Assessment(exceeded and not self.watch_only, probability, exceeded, self.quantity)
+
+
+def needs_stress(criterion: Criterion) -> bool:
+    """Whether predictions must hold stress and its std for a criterion; if it says nothing, no."""
+    return bool(getattr(criterion, "needs_stress", False))
+
+
+@dataclass(frozen=True)
 class AnyOf:
     """Several criteria at once: any that fires asks for a label."""
 
@@ -204,6 +263,11 @@ class AnyOf:
     def needs_forces_std(self) -> bool:
         """Whether any of them needs the std of the forces."""
         return any(criterion.needs_forces_std for criterion in self.criteria)
+
+    @property
+    def needs_stress(self) -> bool:
+        """Whether any of them needs the stress and its std."""
+        return any(needs_stress(criterion) for criterion in self.criteria)
 
     def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the assessment of the criterion that is exceeded most."""

@@ -11,10 +11,11 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from onfly.dynamics.calculator import DriverCalculator, SuppliedLabel
-from onfly.dynamics.criteria import Assessment, Calibrations, Criterion
+from onfly.dynamics.criteria import Assessment, Calibrations, Criterion, needs_stress
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.integrators import build_dynamics, capture, restore
 from onfly.dynamics.predictor import Predictor, StepPrediction
+from onfly.dynamics.screen import MomentScreen
 from onfly.dynamics.stages import MDStage, default_time_step, locate, total_steps
 from onfly.dynamics.state import MDState
 from onfly.seeds import numpy_stream
@@ -215,8 +216,11 @@ class MDDriver(StagedDriver):
         self._dynamics: Any = None
         self._state: MDState | None = None
         self._stage = -1
+        screen = None
+        if criterion.needs_forces_std and predictor.can_screen:
+            screen = MomentScreen(criterion, calibration, predictor.fingerprint)
         self.calculator = DriverCalculator(
-            predictor, forces_std=criterion.needs_forces_std, supplied=supplied
+            predictor, forces_std=criterion.needs_forces_std, supplied=supplied, screen=screen
         )
 
     def _load(self, state: MDState) -> Any:
@@ -233,12 +237,15 @@ class MDDriver(StagedDriver):
                 dynamics.set_temperature(temperature_K=target)
             return dynamics
         atoms = state.to_atoms()
-        self.calculator.needs_stress = stage.ensemble == "npt"
-        if self.calculator.needs_stress and state.stress is None:
+        npt = stage.ensemble == "npt"
+        self.calculator.needs_stress = npt or needs_stress(self.criterion)
+        if npt and state.stress is None:
             # The stage before had no use for the stress, or a label gave none.
             stress = self.calculator.predictor.predict(atoms, stress=True).stress
             state = replace(state, stress=stress)
         self.calculator.preload(atoms, state)
+        if self.calculator.screen is not None:
+            self.calculator.screen.load(state.screen)
         atoms.calc = self.calculator
         dynamics = build_dynamics(atoms, stage, self.stage_time_step(stage, atoms), target, rng)
         if within > 0:  # thermostats start afresh with each stage
@@ -293,7 +300,7 @@ class MDDriver(StagedDriver):
 
     def _accepted(self, state: MDState, dynamics: Any) -> MDState:
         atoms, results = dynamics.atoms, self.calculator.results
-        stress = results.get("stress")
+        stress, screen = results.get("stress"), self.calculator.screen
         return replace(
             state,
             positions=atoms.get_positions(),
@@ -305,6 +312,7 @@ class MDDriver(StagedDriver):
             stress=None if stress is None else voigt_6_to_full_3x3_stress(stress),
             source="label" if self.calculator.source == "label" else "model",
             integrator=capture(dynamics),
+            screen={} if screen is None else screen.to_arrays(),
         )
 
     def _tripped(self, state: MDState, problem: str) -> tuple[MDState, Event]:
@@ -314,7 +322,9 @@ class MDDriver(StagedDriver):
             return state, Exploded(problem)
         atoms = state.to_atoms()
         prediction = self.calculator.predictor.predict(
-            atoms, stress=False, forces_std=self.criterion.needs_forces_std
+            atoms,
+            stress=needs_stress(self.criterion),
+            forces_std=self.criterion.needs_forces_std,
         )
         assessment = self.criterion.assess(prediction, self.calibration)
         return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)

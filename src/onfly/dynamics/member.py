@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from ase import Atoms
@@ -38,6 +39,8 @@ class MemberPredictor(Predictor):
         If there is no such member, or the interval is not positive.
     """
 
+    can_screen = False  # its interval says when the uncertainty is computed
+
     def __init__(
         self,
         potential: Potential,
@@ -65,7 +68,7 @@ class MemberPredictor(Predictor):
         atoms: Atoms,
         *,
         stress: bool = True,
-        forces_std: bool = False,
+        forces_std: bool | Callable[[StepPrediction], bool] = False,
         step: int | None = None,
     ) -> StepPrediction:
         """Predict by the member; see `Predictor.predict`."""
@@ -81,7 +84,8 @@ class MemberPredictor(Predictor):
             tension = result.stress[0, 0].double().detach().cpu().numpy()
         std, sigma, tension_sigma = math.nan, None, None
         if watched:
-            ensemble = super().predict(atoms, stress=stress and forces_std, forces_std=forces_std)
+            spread = bool(forces_std)
+            ensemble = super().predict(atoms, stress=stress and spread, forces_std=spread)
             std = math.hypot(ensemble.energy_std, energy - ensemble.energy)
             if ensemble.forces_std is not None:
                 sigma = np.hypot(ensemble.forces_std, forces - ensemble.forces)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,9 @@ class StepPrediction:
     stress_std
         Uncalibrated std of each stress component, shape (3, 3), eV/Å³: spread of the posterior and
         σ_S; None unless stress and the std of the forces were asked for.
+    bounded
+        Whether `forces_std` and `stress_std` are only bounds that exclude a call (see
+        `onfly.dynamics.screen`).
     watched
         False if the uncertainty was not evaluated: `energy_std` is then NaN (see
         `onfly.dynamics.member`).
@@ -51,6 +57,7 @@ class StepPrediction:
     stress: np.ndarray | None
     watched: bool = True
     stress_std: np.ndarray | None = None
+    bounded: bool = False
 
 
 class Predictor:
@@ -69,7 +76,14 @@ class Predictor:
     strategy
         How members are evaluated: ``"auto"``, ``"stacked"`` or ``"sequential"``. With ``"auto"``
         the faster one is measured; where results must be bitwise repeatable, choose one.
+
+    Attributes
+    ----------
+    can_screen
+        Whether `predict` takes a function for `forces_std`.
     """
+
+    can_screen = True
 
     def __init__(
         self,
@@ -98,20 +112,22 @@ class Predictor:
         atoms: Atoms,
         *,
         stress: bool = True,
-        forces_std: bool = False,
+        forces_std: bool | Callable[[StepPrediction], bool] = False,
         step: int | None = None,
     ) -> StepPrediction:
         """Predict energy, forces and, if asked for, stress and the std of forces and stress.
 
         The std of the forces needs those of every member, and with a Gaussian over the last layer a
-        reverse pass for each draw: it is computed only where it is asked for.
+        reverse pass for each draw: it is computed only where it is asked for. A function for
+        `forces_std` is given the prediction without it, and says whether it is wanted.
 
         `step` is the MD step, for predictors that do not evaluate the uncertainty at every one.
         """
         self._graph = self.potential.updated_graph(self._graph, atoms)
         batch = self.potential.collate([self._graph])
         # the spread of the forces is only needed for their std
-        result = self.evaluator.evaluate(batch, forces=True, stress=stress, mean=not forces_std)
+        mean_only = forces_std is not True and (len(self._weights) > 1 or not forces_std)
+        result = self.evaluator.evaluate(batch, forces=True, stress=stress, mean=mean_only)
         assert result.forces is not None
         summed = result.features.sum(dim=1, keepdim=True)
         mean, variance = self.posterior.energy_moments(
@@ -119,14 +135,10 @@ class Predictor:
         )
         std = torch.sqrt(variance.clamp_min(0.0) + self.scales.energy_std**2)
         sigma = tension_sigma = None
-        if forces_std:
-            members = self._member_forces(atoms, batch, result)
-            sigma = _root(self.posterior.force_moments(self.state, members)[1])
-            if members.stress is not None:
-                _, variance = self.posterior.stress_moments(self.state, members)
-                tension_sigma = _root(variance + self.scales.stress_std**2)
+        if forces_std is True:
+            sigma, tension_sigma = self._spread(atoms, batch, result)
         # one transfer from the device at the end
-        return StepPrediction(
+        found = StepPrediction(
             energy=float(mean[0]),
             energy_std=float(std[0]),
             forces=result.forces.double().mean(0).detach().cpu().numpy(),
@@ -136,6 +148,33 @@ class Predictor:
             else result.stress[:, 0].double().mean(0).detach().cpu().numpy(),
             stress_std=tension_sigma,
         )
+        if not callable(forces_std) or not forces_std(found):
+            return found
+        if mean_only:
+            result = self.evaluator.evaluate(batch, forces=True, stress=stress)
+        sigma, tension_sigma = self._spread(atoms, batch, result)
+        return replace(found, forces_std=sigma, stress_std=tension_sigma)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights and Gaussian, and of how the std is made of them."""
+        digest = hashlib.sha256(repr((self.posterior, self.scales)).encode())
+        for tensors in (*self.state.members, self.state.extra):
+            for name, tensor in sorted(tensors.items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _spread(
+        self, atoms: Atoms, batch: Batch, result: MemberPrediction
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the std of the force components, and of those of the stress if there is one."""
+        members = self._member_forces(atoms, batch, result)
+        sigma = _root(self.posterior.force_moments(self.state, members)[1])
+        if members.stress is None:
+            return sigma, None
+        _, variance = self.posterior.stress_moments(self.state, members)
+        return sigma, _root(variance + self.scales.stress_std**2)
 
     def _member_forces(self, atoms: Atoms, batch: Batch, result: MemberPrediction) -> MemberForces:
         """Return what the posterior's moments of forces and stress are made of."""

@@ -44,6 +44,8 @@ class MDState:
         Variables of the thermostat and barostat by name.
     epoch
         Number of rewinds; after each the random stream is another one.
+    screen
+        The std of forces and stress that was computed last (see `onfly.dynamics.screen`).
     """
 
     numbers: np.ndarray
@@ -58,6 +60,7 @@ class MDState:
     source: Literal["model", "label"]
     integrator: dict[str, np.ndarray] = field(default_factory=dict)
     epoch: int = 0
+    screen: dict[str, np.ndarray] = field(default_factory=dict)
 
     def to_atoms(self) -> Atoms:
         """Return a fresh Atoms object with positions, momenta, cell and periodicity."""
@@ -93,7 +96,7 @@ class MDState:
         epoch = self.epoch + 1
         atoms = self.to_atoms()
         momenta = draw_momenta(atoms, temperature, (*key, "rewind", epoch))
-        return replace(self, momenta=momenta, epoch=epoch, integrator={})
+        return replace(self, momenta=momenta, epoch=epoch, integrator={}, screen={})
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the state as named arrays, for a file without pickles."""
@@ -112,12 +115,12 @@ class MDState:
         if self.stress is not None:
             arrays["stress"] = self.stress
         arrays |= {f"integrator.{k}": np.asarray(v) for k, v in self.integrator.items()}
+        arrays |= {f"screen.{k}": np.asarray(v) for k, v in self.screen.items()}
         return {k: np.array(v, order="C") for k, v in arrays.items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> MDState:
         """Inverse of `to_arrays`."""
-        prefix = "integrator."
         return cls(
             numbers=arrays["numbers"],
             pbc=arrays["pbc"].astype(bool),
@@ -130,10 +133,13 @@ class MDState:
             forces=arrays["forces"],
             stress=arrays.get("stress"),
             source=_SOURCES[int(arrays["source"])],
-            integrator={
-                k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
-            },
+            integrator=_named(arrays, "integrator."),
+            screen=_named(arrays, "screen."),
         )
+
+
+def _named(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def draw_momenta(atoms: Atoms, temperature: float, key: tuple[str | int, ...]) -> np.ndarray:

@@ -80,7 +80,7 @@ def _labeller(
     if maker is None:
         return []
     problems = [*check_labeller(maker, structure, here=here)]
-    problems += _said(lambda: check_stress(maker, spec.trajectories.stages))
+    problems += _said(lambda: check_stress(maker, spec.trajectories.stages, spec.tolerance))
     return [f"labeller: {problem}" for problem in problems]
 
 

@@ -184,7 +184,8 @@ class OnTheFlyMaker(Maker):
         resumed: bool = False,
     ) -> Flow:
         labeller = self._labeller(state.posterior.spec, structures[0])
-        check_stress(labeller, state.posterior.spec.trajectories.stages)
+        spec = state.posterior.spec
+        check_stress(labeller, spec.trajectories.stages, spec.tolerance)
         if self.mode == "resident":
             job = ResidentMaker(label_maker=labeller).make(state, structures, prev_dir)
         else:

@@ -177,6 +177,8 @@ def start_production(
         input_hash=model.input_hash,
         ensemble=model.ensemble,
         calibration=model.calibration,
+        force_calibration=model.force_calibration,
+        stress_calibration=model.stress_calibration,
         production=ProductionSource(
             model_id=model.model_id,
             source_run_id=model.run_id,

@@ -121,6 +121,8 @@ def publish_run(
         verdict=verdict.model_dump(mode="json"),
         proven_generation=verdict.generation if verdict.state == "ready" else None,
         calibration=posterior.calibration,
+        force_calibration=posterior.force_calibration,
+        stress_calibration=posterior.stress_calibration,
         interventions=error_statistics(ledger.calls),
         audits=error_statistics(audits),
         drift=drift_in_prior_stds(

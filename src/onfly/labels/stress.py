@@ -9,7 +9,7 @@ from jobflow import Maker
 
 from onfly.labels.ase import AseLabelMaker
 from onfly.labels.dotted import calculator_class
-from onfly.spec import MDStage
+from onfly.spec import MDStage, Tolerance
 
 __all__ = ["check_stress", "missing_stress"]
 
@@ -39,18 +39,26 @@ def missing_stress(maker: Maker) -> str | None:
     return None
 
 
-def check_stress(maker: Maker, stages: Iterable[MDStage]) -> None:
-    """Refuse MD at constant pressure with a labeller that is known to give no stress.
+def check_stress(
+    maker: Maker, stages: Iterable[MDStage], tolerances: Iterable[Tolerance] = ()
+) -> None:
+    """Refuse a labeller that is known to give no stress where the run needs one.
 
     Raises
     ------
     ValueError
         With the reason and the remedy.
     """
-    if not any(stage.ensemble == "npt" for stage in stages):
+    npt = any(stage.ensemble == "npt" for stage in stages)
+    judged = any(tolerance.quantity == "stress" for tolerance in tolerances)
+    if not (npt or judged) or (reason := missing_stress(maker)) is None:
         return
-    if (reason := missing_stress(maker)) is not None:
+    if judged:
         raise ValueError(
-            f"{reason}, which MD at constant pressure needs: use a labeller with stress, or an nvt "
-            "stage"
+            f"{reason}, which a tolerance of the stress needs: use a labeller with stress, or "
+            "another tolerance"
         )
+    raise ValueError(
+        f"{reason}, which MD at constant pressure needs: use a labeller with stress, or an nvt "
+        "stage"
+    )

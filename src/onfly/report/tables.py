@@ -16,6 +16,7 @@ from onfly.report.figures_ranking import ErrorBarQuality
 from onfly.report.records import Counts, LabelRow
 from onfly.report.run_data import RunReportData
 from onfly.report.verdict import energy_text, percent
+from onfly.units import KBAR
 
 __all__ = [
     "NONE",
@@ -77,6 +78,8 @@ def tolerance_text(data: RunReportData) -> str:
     for tolerance in data.tolerances:
         if tolerance.quantity == "energy":
             parts.append(f"{energy_text(tolerance.value)} on the energy of the whole cell")
+        elif tolerance.unit == "eV/Å³":
+            parts.append(f"{tolerance.value / KBAR:.3g} kbar on the {tolerance.quantity}")
         else:
             unit = tolerance.unit.replace("eV", "meV", 1)
             parts.append(f"{1000 * tolerance.value:.3g} {unit} on the {tolerance.quantity}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from onfly.dynamics.criteria import AnyOf, Criterion, EnergyCriterion, ForceCriterion
+from onfly.dynamics.criteria import (
+    AnyOf,
+    Criterion,
+    EnergyCriterion,
+    ForceCriterion,
+    StressCriterion,
+)
 from onfly.dynamics.criterion_plugins import Watching, named_criterion
 from onfly.schemas import PosteriorDoc
 from onfly.spec import Tolerance
@@ -77,11 +84,6 @@ def criterion_of(
         Atomic numbers, shape (N,).
     watch_only
         For closing blocks, and for production that only warns.
-
-    Raises
-    ------
-    ValueError
-        If a quantity has no criterion.
     """
     found: list[Criterion] = []
     for tolerance in posterior.spec.tolerance:
@@ -91,10 +93,7 @@ def criterion_of(
             atoms = posterior.tolerance_atoms[name]
             found.append(ForceCriterion(tolerance.value, kinds, atoms, p, watch_only, name))
         elif tolerance.quantity == "stress":
-            raise ValueError(
-                "a tolerance of the stress cannot be judged yet: use energy, energy_per_atom or "
-                "force"
-            )
+            found.append(StressCriterion(tolerance.value, p, watch_only, name))
         else:
             value = tolerance_in_cell(tolerance, len(numbers))
             found.append(EnergyCriterion(value, p, watch_only, name))
@@ -105,7 +104,10 @@ def criterion_of(
 
 
 def error_ratios(
-    posterior: PosteriorDoc, energy_error: float, force_errors: np.ndarray
+    posterior: PosteriorDoc,
+    energy_error: float,
+    force_errors: np.ndarray,
+    stress_errors: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return the largest error over each tolerance.
 
@@ -117,12 +119,17 @@ def error_ratios(
         eV, of the cell.
     force_errors
         eV/Å, shape (N, 3).
+    stress_errors
+        eV/Å³, shape (3, 3); where they are unknown, so is whether a tolerance of them was kept.
     """
     found = {}
     for tolerance in posterior.spec.tolerance:
         if tolerance.quantity == "force":
             chosen = list(posterior.tolerance_atoms[tolerance.name])
             largest = float(np.linalg.norm(force_errors[chosen], axis=1).max())
+            found[tolerance.name] = largest / tolerance.value
+        elif tolerance.quantity == "stress":
+            largest = math.nan if stress_errors is None else float(np.abs(stress_errors).max())
             found[tolerance.name] = largest / tolerance.value
         elif tolerance.quantity.startswith("energy"):
             value = tolerance_in_cell(tolerance, len(force_errors))

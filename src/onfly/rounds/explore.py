@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onfly.dynamics.calculator import SuppliedLabel
-from onfly.dynamics.criteria import Assessment
+from onfly.dynamics.criteria import Assessment, Criterion
 from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.drivers import driver_of
 from onfly.dynamics.guards import Guards
@@ -22,14 +22,14 @@ from onfly.rounds.criteria import criterion_of
 from onfly.rounds.programme import programme
 from onfly.rounds.progress import Progress
 from onfly.rounds.recorder import Recorder
-from onfly.schemas import ArtifactRef, PosteriorDoc, RequestDoc, TrajectoryDoc
+from onfly.schemas import PosteriorDoc, RequestDoc, TrajectoryDoc
 from onfly.session import Session
 
 __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
 
-FORCES_STD = "forces_std"
+FORCES_STD, STRESS_STD = "forces_std", "stress_std"
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,25 @@ class _Segment:
             state, self.requests = found.state, list(found.requests)
         self.state = state
         self.predictor = run.predictor(options.member, options.monitor_interval)
-        self.driver = self._driver(options.watch_only or self.closing, supplied)
+        self.calibrations = run.calibrations()
+        self.criterion = self._criterion(options.watch_only or self.closing)
+        self.driver = self._driver(self.criterion, supplied)
         rounds = self.spec.rounds
         self.audits = AuditSchedule(rounds.audit_interval, self.key)
         self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
 
-    def _driver(self, watch_only: bool, supplied: SuppliedLabel | None) -> Any:
+    def _criterion(self, watch_only: bool) -> Criterion:
+        return criterion_of(self.posterior, self.state.numbers, watch_only=watch_only)
+
+    def _driver(self, criterion: Criterion, supplied: SuppliedLabel | None) -> Any:
         """Return a driver of the trajectory's programme."""
         doc, guards = self.doc, self.spec.guards
         stages = programme(self.posterior, doc)
         return driver_of(stages)(
             self.predictor,
             stages,
-            criterion_of(self.posterior, self.state.numbers, watch_only=watch_only),
-            self.run_view.calibrations(),
+            criterion,
+            self.calibrations,
             self.key,
             guards=Guards(
                 max_temperature=guards.max_temperature,
@@ -277,6 +282,11 @@ class _Segment:
         assessment: Assessment,
         detail: str | None = None,
     ) -> RequestDoc:
+        if prediction.bounded:  # what is calibrated is what was predicted, not a bound of it
+            prediction = self.predictor.predict(
+                atoms, stress=prediction.stress is not None, forces_std=True
+            )
+            assessment = self.criterion.assess(prediction, self.calibrations)
         logger.info(
             "trajectory %d, step %d: label asked for (%s, P = %.3f)",
             self.doc.index,
@@ -296,8 +306,9 @@ class _Segment:
             stress=prediction.stress,
             source="model",
         )
-        # beside the forces that were predicted: errors of forces are judged by it
-        spread = {} if prediction.forces_std is None else {FORCES_STD: prediction.forces_std}
+        # beside the forces and the stress that were predicted: their errors are judged by it
+        found = {FORCES_STD: prediction.forces_std, STRESS_STD: prediction.stress_std}
+        spread = {name: std for name, std in found.items() if std is not None}
         return RequestDoc(
             reason=reason,
             trajectory=self.doc.index,
@@ -335,7 +346,7 @@ class _Segment:
         if n_labels == 0:
             return
         spacing = self.spec.rounds.look_ahead_steps
-        driver, state = self._driver(True, None), self.state
+        driver, state = self._driver(self._criterion(True), None), self.state
         last = min(state.step + 1 + n_labels * spacing, driver.end)
         for step in range(state.step + 1, last + 1):
             state, event = driver.step(state)
@@ -383,12 +394,3 @@ class _Segment:
             n_explosions=self.doc.n_explosions + 1,
             failures=(*self.doc.failures, message)[-10:],
         )
-
-
-def rewound(trajectory: TrajectoryDoc, session: Session, posterior: PosteriorDoc) -> TrajectoryDoc:
-    """Return a trajectory with other velocities at its last state, since its label failed."""
-    run = session.open(posterior)
-    state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))
-    again = state.rewound(max(state.temperature, 1.0), run.trajectory_key(trajectory.index))
-    ref: ArtifactRef = run.workspace.save_md_state(again.to_arrays())
-    return trajectory.model_copy(update={"md_state": ref, "supplied": None})

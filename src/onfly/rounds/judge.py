@@ -22,7 +22,7 @@ from onfly.labels.extract import extract_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
-from onfly.rounds.explore import FORCES_STD, rewound
+from onfly.rounds.explore import FORCES_STD, STRESS_STD, rewound
 from onfly.rounds.seeds import labels_of_runs
 from onfly.schemas import LabelDoc, RequestDoc, RunState, SuppliedRef, to_atoms, to_structure
 from onfly.session import OpenRun, Session, calibration_docs
@@ -99,6 +99,7 @@ class _Round:
         self.ledger = self.run.ledger()
         self.n_entries = len(self.ledger.entries)
         self.force_errors: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.stress_errors: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.trajectories = {t.index: t for t in state.trajectories}
         self.failures: list[str] = []
         self.n_failed = 0
@@ -143,7 +144,7 @@ class _Round:
         self.changes["last_label_dir"] = label.dir_name
 
     def _label(self, request: RequestDoc, output: Any) -> LabelDoc:
-        doc, labels = self.run.doc, self.run.spec.labels
+        labels = self.run.spec.labels
         requested = requested_structure(self.run, request)
         if isinstance(output, LabelDoc):
             label = output.model_copy(update={"structure": requested})
@@ -156,13 +157,24 @@ class _Round:
             max_net_force=labels.max_net_force,
             input_hash=self.run.doc.input_hash or None,
         )
-        needs_stress = any(s.ensemble == "npt" for s in self.run.spec.trajectories.stages)
-        if needs_stress and label.stress is None and doc.energy_offset is None:
-            raise LabelError(
-                f"{label.labeller or 'the labeller'} gives no stress, which MD at constant "
-                "pressure needs: use a labeller with stress, or an nvt stage"
-            )
+        if label.stress is None:
+            self._check_stress(label)
         return label
+
+    def _check_stress(self, label: LabelDoc) -> None:
+        """Refuse a label without stress where one is needed; NPT can go on with the model's."""
+        labeller = label.labeller or "the labeller"
+        if any(t.quantity == "stress" for t in self.run.spec.tolerance):
+            raise LabelError(
+                f"{labeller} gives no stress, which a tolerance of the stress needs: use a "
+                "labeller with stress, or another tolerance"
+            )
+        npt = any(s.ensemble == "npt" for s in self.run.spec.trajectories.stages)
+        if npt and self.run.doc.energy_offset is None:
+            raise LabelError(
+                f"{labeller} gives no stress, which MD at constant pressure needs: use a labeller "
+                "with stress, or an nvt stage"
+            )
 
     def _set_scale(self, request: RequestDoc, label: LabelDoc) -> None:
         """Let the first label set the energy offset (paper, section on the offset)."""
@@ -226,13 +238,18 @@ class _Round:
                 self.force_errors[self.ledger.n_labels] = (
                     force_errors, arrays[FORCES_STD], arrays["numbers"],
                 )  # fmt: skip
+            stress_errors = None
+            if label.stress is not None and "stress" in arrays:
+                stress_errors = arrays["stress"] - np.array(label.stress)
+                if STRESS_STD in arrays and (arrays[STRESS_STD] > 0).all():
+                    self.stress_errors[self.ledger.n_labels] = (stress_errors, arrays[STRESS_STD])
             fields |= {
                 "generation": doc.ensemble.generation,
                 "mean": request.predicted_energy,
                 "std": request.predicted_std,
                 "probability": request.probability,
                 "error": error,
-                "errors": error_ratios(doc, error, force_errors),
+                "errors": error_ratios(doc, error, force_errors, stress_errors),
                 "force_rmse": _rmse(force_errors),
             }
         if request.reason == "closing":
@@ -337,6 +354,8 @@ class _Round:
                 found = replace(found, energy=calibrated(found.energy, entry))
             if entry.index in self.force_errors:
                 found = replace(found, forces=found.forces.update(*self.force_errors[entry.index]))
+            if entry.index in self.stress_errors:
+                found = replace(found, stress=found.stress.update(*self.stress_errors[entry.index]))
         return found
 
 

@@ -33,6 +33,8 @@ def new_run(
     stages = spec.trajectories.stages
     if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
         raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    if any(t.quantity == "stress" for t in spec.tolerance) and isinstance(structure, Molecule):
+        raise ValueError("a tolerance of the stress needs a periodic structure, not a molecule")
     driver_of(stages)  # what does not exist is refused before any work
     n_atoms = len(structure)
     atoms = to_atoms(structure)

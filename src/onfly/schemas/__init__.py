@@ -10,6 +10,7 @@ from onfly.schemas.posterior import (
     PosteriorDoc,
     RequestDoc,
     RunState,
+    StressCalibrationDoc,
     SuppliedRef,
     TrajectoryDoc,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "PosteriorDoc",
     "RequestDoc",
     "RunState",
+    "StressCalibrationDoc",
     "StructureOrMolecule",
     "SuppliedRef",
     "TrajectoryDoc",

@@ -9,7 +9,7 @@ from emmet.core.structure import StructureMetadata
 from pydantic import BaseModel, BeforeValidator, Field
 
 from onfly.schemas.artifact import EnsembleDoc
-from onfly.schemas.posterior import CalibrationDoc
+from onfly.schemas.posterior import CalibrationDoc, ForceCalibrationDoc, StressCalibrationDoc
 from onfly.schemas.types import StructureOrMolecule
 
 __all__ = [
@@ -127,6 +127,8 @@ class FineTunedModelDoc(StructureMetadata):
         None, description="Generation of the weights that the audits of the verdict tested."
     )
     calibration: CalibrationDoc
+    force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
+    stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)
     interventions: ErrorStatistics = Field(default_factory=ErrorStatistics)
     audits: ErrorStatistics = Field(default_factory=ErrorStatistics)
     drift: float | None = Field(

@@ -31,6 +31,7 @@ __all__ = [
     "RequestDoc",
     "RequestReason",
     "RunState",
+    "StressCalibrationDoc",
     "SuppliedRef",
     "TrajectoryDoc",
 ]
@@ -71,6 +72,16 @@ class ForceCalibrationDoc(_Frozen):
     species: tuple[int, ...] = Field((), description="Atomic numbers.")
     n: tuple[float, ...] = Field((), description="Effective number of errors, by species.")
     sum_z2: tuple[float, ...] = ()
+
+
+class StressCalibrationDoc(_Frozen):
+    """Sufficient statistics of the stress (see ``onfly.bayes.StressCalibration``)."""
+
+    shape: float = 1.5
+    rate: float = 1.5
+    correlation: float = 0.5
+    n: float = Field(0.0, description="Effective number of errors.")
+    sum_z2: float = 0.0
 
 
 class RequestDoc(_Frozen):
@@ -181,6 +192,7 @@ class PosteriorDoc(StructureMetadata):
     ensemble: EnsembleDoc | None = None
     calibration: CalibrationDoc
     force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
+    stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)
     tolerance_atoms: dict[str, tuple[int, ...]] = Field(
         default_factory=dict, description="By tolerance of forces, the atoms that it is about."
     )

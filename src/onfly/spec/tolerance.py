@@ -29,7 +29,7 @@ class Tolerance(Spec):
 
     quantity: Quantity = Field(
         description="`energy` of the whole cell, `energy_per_atom`, `force` of an atom, or "
-        "`stress`."
+        "`stress` (its largest component)."
     )
     value: Annotated[float, Unit("eV, eV/Å, eV/Å³")] = Field(
         gt=0,
