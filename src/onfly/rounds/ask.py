@@ -40,6 +40,8 @@ def known_answer(run: OpenRun, request: RequestDoc, maker: Maker) -> LabelDoc | 
     answer = run.workspace.read_answer(request.key)
     store = run.session.labels
     key = None if answer is None else answer.get("label")
+    if answer is not None and answer.get("attempt", request.attempt) != request.attempt:
+        key = None  # of the first attempt, which was refused
     if key is None and run.spec.labels.reuse:
         known_hash = run.doc.input_hash or maker_hash(maker)
         if known_hash is not None:
