@@ -96,8 +96,11 @@ def keep_answer(request: LabelRequest, structure: Structure | Molecule, output: 
             max_net_force=request.max_net_force,
             input_hash=request.input_hash,
         )
-        key = LabelStore(settings.ARTIFACT_DIR / "labels").put(label)
-        workspace.write_answer(request.key, {"label": key, "attempt": request.attempt})
+        # the label last: as soon as it is there it is found, whenever the process is killed
+        store = LabelStore(settings.ARTIFACT_DIR / "labels")
+        answer = {"label": store.key_of(label), "attempt": request.attempt}
+        workspace.write_answer(request.key, answer)
+        key = store.put(label)
     except LabelError as error:
         logger.info("left to the round: %s", error)
         return None

@@ -60,6 +60,11 @@ class LabelStore:
         self.root = Path(root)
 
     # -- write ------------------------------------------------------------------------------
+    @staticmethod
+    def key_of(label: LabelDoc) -> str:
+        """Return the key under which `put` writes a label; errors as of `put`."""
+        return label_key(stored_fields(label))
+
     def put(self, label: LabelDoc) -> str:
         """Write a label durably and return its key; a label that is there stays as it is.
 

@@ -177,8 +177,9 @@ def _kept(
     """Write a label as soon as it is there; whether it is accepted is decided with the round."""
     try:
         label = extract_label(output, requested=structure, energy_key=run.spec.labels.energy_key)
-        key = run.session.labels.put(label)
+        # the label last: as soon as it is there it is found, whenever the process is killed
+        run.workspace.write_answer(request.key, {"label": run.session.labels.key_of(label)})
+        run.session.labels.put(label)
     except LabelError as error:
         return Answer(output, str(error))
-    run.workspace.write_answer(request.key, {"label": key})
     return Answer(label)
