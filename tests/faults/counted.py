@@ -45,7 +45,7 @@ def calls(path: Path) -> list[str]:
 def kept(artifact_dir: Path) -> set[str]:
     """Return the configurations whose label is on disk."""
     store = LabelStore(artifact_dir / "labels")
-    labels = [store.get(key) for key in store.keys()]
+    labels = map(store.get, store.keys())
     return {
         configuration(label.structure.atomic_numbers, label.structure.cart_coords)
         for label in labels

@@ -203,10 +203,10 @@ def test_a_folder_that_is_no_run_hides_none(home):
 
 def test_what_the_remedies_say_puts_things_right(home):
     label = files(home, LABEL)[0]
-    before = label.read_bytes()
+    energy = json.loads(label.read_bytes())["label"]["energy"]
     changed_energy(label)
     assert len(restore_labels()) == 1
-    assert json.loads(label.read_bytes())["label"]["energy"] == json.loads(before)["label"]["energy"]
+    assert json.loads(label.read_bytes())["label"]["energy"] == energy
     assert list(verify_all()) == []
 
     library = ModelLibrary.from_settings()

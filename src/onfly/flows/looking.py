@@ -98,13 +98,12 @@ class Look:
         """Return uuid and index of the jobs of fireworks."""
         query = {"fw_id": {"$in": list(fw_ids)}}
         docs = self.launchpad.fireworks.find(query, {"spec._tasks": 1})
-        jobs = [doc["spec"]["_tasks"][0].get("job") or {} for doc in docs]
+        jobs = [_job(doc) for doc in docs]
         return {(job["uuid"], job["index"]) for job in jobs if "uuid" in job}
 
-    def is_gpu_job(self, fw_id: int) -> bool:
-        """Whether a firework holds the lock of its run while it runs."""
-        doc = self.launchpad.fireworks.find_one({"fw_id": fw_id}, {"spec._tasks": 1})
-        return _metadata(doc).get("onfly_role") == "gpu"
+    def job_of(self, fw_id: int) -> dict[str, Any]:
+        """Return the job of a firework, as the LaunchPad holds it."""
+        return _job(self.launchpad.fireworks.find_one({"fw_id": fw_id}, {"spec._tasks": 1}))
 
 
 def look(launchpad: LaunchPad, campaign: str, expiration: float) -> Look:
@@ -120,9 +119,7 @@ def look(launchpad: LaunchPad, campaign: str, expiration: float) -> Look:
         Seconds after which a job that was not heard of is lost.
     """
     workflows = [
-        doc
-        for doc in launchpad.workflows.find({_CAMPAIGN: campaign})
-        if doc["state"] != "ARCHIVED"
+        doc for doc in launchpad.workflows.find({_CAMPAIGN: campaign}) if doc["state"] != "ARCHIVED"
     ]
     nodes = [node for doc in workflows for node in doc["nodes"]]
     fields = {"fw_id": 1, "state": 1, "launches": 1, "archived_launches": 1, "updated_on": 1}
@@ -160,9 +157,7 @@ def _of_workflow(view: Look, workflow: dict[str, Any]) -> Iterable[Suspicion]:
             yield Suspicion("failed", run_id, fw_id, seen=view.n_launches(fw_id))
 
 
-def _of_firework(
-    view: Look, workflow: dict[str, Any], doc: dict[str, Any]
-) -> Iterable[Suspicion]:
+def _of_firework(view: Look, workflow: dict[str, Any], doc: dict[str, Any]) -> Iterable[Suspicion]:
     run_id, fw_id, state = workflow["metadata"]["onfly"]["run_id"], doc["fw_id"], doc["state"]
     told = workflow.get("fw_states", {}).get(str(fw_id))
     ended = _ended_launch(view, fw_id)
@@ -203,14 +198,14 @@ def _orphans(launchpad: LaunchPad, campaign: str, nodes: set[int]) -> Iterable[S
     strangers -= {node for doc in owned for node in doc["nodes"]}
     query = {"fw_id": {"$in": sorted(strangers)}}
     for doc in launchpad.fireworks.find(query, {"fw_id": 1, "spec._tasks": 1}):
-        ours = _metadata(doc).get("onfly") or {}
+        ours = (_job(doc).get("metadata") or {}).get("onfly") or {}
         if ours.get("campaign") == campaign:
             yield Suspicion("orphan", ours.get("run_id"), doc["fw_id"])
 
 
-def _metadata(doc: dict[str, Any] | None) -> dict[str, Any]:
+def _job(doc: dict[str, Any] | None) -> dict[str, Any]:
     tasks = ((doc or {}).get("spec") or {}).get("_tasks") or [{}]
-    return (tasks[0].get("job") or {}).get("metadata") or {}
+    return tasks[0].get("job") or {}
 
 
 def _launch_state(view: Look, launch_id: int) -> str | None:
@@ -225,9 +220,7 @@ def _ended_launch(view: Look, fw_id: int) -> int | None:
 
 
 def _alive(view: Look, doc: dict[str, Any]) -> bool:
-    return any(
-        _launch_state(view, n) in ("RUNNING", "RESERVED") for n in doc.get("launches", [])
-    )
+    return any(_launch_state(view, n) in ("RUNNING", "RESERVED") for n in doc.get("launches", []))
 
 
 def _server_time(launchpad: LaunchPad) -> datetime:

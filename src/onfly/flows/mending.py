@@ -25,6 +25,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from onfly.artifacts.lock import RunLockedError
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.flows.launchpad import reason_of
 from onfly.flows.looking import Look, Suspicion, look
+from onfly.labels.answers import answer_lock
 
 __all__ = ["Mending", "mend"]
 
@@ -191,12 +193,7 @@ class _Work:
         known = self.now.jobs(self.now.nodes_of(fw_id)) if spawned else set()
         if spawned and spawned <= known:
             # all but the last write was done: doing it again would start these jobs twice
-            launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": "COMPLETED"}})
-            launchpad.workflows.update_one(
-                {"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": "COMPLETED"}}
-            )
-            for child in self.now.children_of(fw_id):
-                launchpad._refresh_wf(child)
+            self._settle(fw_id)
             return
         # FireWorks applies the outcome of a launch when a firework turns from running to completed
         launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": "RUNNING"}})
@@ -204,6 +201,19 @@ class _Work:
             {"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": "RUNNING"}}
         )
         launchpad._refresh_wf(fw_id)
+
+    def _settle(self, fw_id: int) -> None:
+        """Complete a firework whose outcome is in its workflow already."""
+        launchpad, done = self.launchpad, {"$set": {"state": "COMPLETED"}}
+        ids = self.now.fireworks[fw_id].get("launches", [])
+        if ids:
+            launchpad.launches.update_one({"launch_id": max(ids)}, done)
+        launchpad.fireworks.update_one({"fw_id": fw_id}, done)
+        launchpad.workflows.update_one(
+            {"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": "COMPLETED"}}
+        )
+        for child in self.now.children_of(fw_id):
+            launchpad._refresh_wf(child)
 
     def _behind(self, of: Suspicion) -> Mending:
         if not self.dry_run:
@@ -217,7 +227,7 @@ class _Work:
 
     def _lost(self, of: Suspicion) -> Mending | None:
         fw_id = _id(of)
-        if self.now.is_gpu_job(fw_id) and (owner := self._at_work(of.run_id)):
+        if owner := self._at_work(of.run_id, fw_id):
             done = f"left alone: {owner}"
             return self._say(of, "is not heard of by the server", done, left=False)
         if not self.dry_run:
@@ -228,15 +238,24 @@ class _Work:
             self.launchpad.mark_fizzled(of.key)
         return self._say(of, "its worker was lost", "run again")
 
-    def _at_work(self, run_id: str | None) -> str | None:
-        """Return who works on a run on this file system, or None."""
-        if run_id is None:
-            return None
-        workspace = RunWorkspace(self.artifact_dir, run_id)
-        if not workspace.folder.is_dir():
+    def _at_work(self, run_id: str | None, fw_id: int) -> str | None:
+        """Return who holds the lock of a job on this file system, or None.
+
+        FireWorks' sign of life ends for good when the database is away for a moment, while the job
+        goes on.
+        """
+        job = self.now.job_of(fw_id)
+        lock: AbstractContextManager[Any]
+        request = ((job.get("function") or {}).get("@bound") or {}).get("request")
+        if request:
+            lock = answer_lock(request["run_id"], request["key"])
+        elif run_id is not None and (job.get("metadata") or {}).get("onfly_role") == "gpu":
+            workspace = RunWorkspace(self.artifact_dir, run_id)
+            lock = workspace.lock() if workspace.folder.is_dir() else nullcontext()
+        else:
             return None
         try:
-            with workspace.lock():
+            with lock:
                 return None
         except RunLockedError as error:
             return str(error).partition(":")[0]
@@ -252,6 +271,13 @@ class _Work:
         reason = reason_of(self.now.last_launch(_id(of)))
         accident = reason is None or bool(_ACCIDENT.search(reason))
         short = "its worker was lost" if reason is None else reason.strip().splitlines()[-1]
+        job = self.now.job_of(_id(of))
+        following = (job.get("uuid"), job.get("index", 0) + 1)
+        if following in self.now.jobs(self.now.nodes_of(_id(of))):
+            # its outcome is there: it failed afterwards, when it told the database
+            if not self.dry_run:
+                self._settle(_id(of))
+            return self._say(of, f"failed ({short}) after its work", "its outcome stands")
         often = self.now.n_launches(_id(of)) >= _MOST_LAUNCHES
         if self.rerun_failed or (accident and not often):
             if not self.dry_run:
@@ -265,9 +291,7 @@ class _Work:
         return self._say(of, "is being run by two workers", done)
 
 
-def _ended(
-    launchpad: LaunchPad, now: Look, artifact_dir: Path, dry_run: bool
-) -> Iterator[Mending]:
+def _ended(launchpad: LaunchPad, now: Look, artifact_dir: Path, dry_run: bool) -> Iterator[Mending]:
     """Archive workflows that are at their end although their run is not."""
     for workflow in now.workflows:
         if workflow["state"] != "COMPLETED":

@@ -9,19 +9,21 @@ of the run, where `onfly.rounds.ask.known_answer` finds it.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from jobflow import Response
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.lock import RunLock
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.labels.errors import LabelError
 from onfly.labels.store import LabelStore
 from onfly.labels.validate import MAX_NET_FORCE, validate_label
 from onfly.settings import get_settings
 
-__all__ = ["LabelRequest", "keep_answer", "kept_answer"]
+__all__ = ["LabelRequest", "answer_lock", "keep_answer", "kept_answer"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,23 @@ class LabelRequest:
     max_force: float = 50.0
     max_net_force: float | None = MAX_NET_FORCE
     input_hash: str | None = None
+
+
+def answer_lock(run_id: str, key: str) -> AbstractContextManager[Any]:
+    """Return a context manager that holds a request against other workers.
+
+    A manager may take a worker for dead that is at work: FireWorks does, if the database was away
+    for a moment. The second worker is then refused, and finds the label when it comes back.
+
+    Parameters
+    ----------
+    run_id, key
+        Of the request. On a machine that does not see the run's folder nothing is held.
+    """
+    workspace = RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
+    if not workspace.folder.is_dir():
+        return nullcontext()
+    return RunLock(workspace.folder / "locks" / key, f"label {key} of run {run_id}")
 
 
 def kept_answer(request: LabelRequest) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jobflow import Job, Maker, job
 from pydantic import BaseModel, Field
 
-from onfly.labels.answers import LabelRequest, keep_answer, kept_answer
+from onfly.labels.answers import LabelRequest, answer_lock, keep_answer, kept_answer
 from onfly.labels.errors import LabelError
 from onfly.labels.reasons import label_error
 
@@ -86,18 +86,25 @@ class ReportingMaker(Maker):
     @job
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the job of the maker does, within the job that is running."""
-        request = None if self.request is None else LabelRequest(**self.request)
-        if request is not None and (key := kept_answer(request)) is not None:
-            return KeptLabelDoc(label=key)
+        if self.request is None:
+            return self._output(*args, **kwargs)
+        request = LabelRequest(**self.request)
+        # two workers on one label: the second is refused, which is a failed job and no failed label
+        with answer_lock(request.run_id, request.key):
+            if (key := kept_answer(request)) is not None:
+                return KeptLabelDoc(label=key)
+            output = self._output(*args, **kwargs)
+            if args and not isinstance(output, FailedLabelDoc):
+                keep_answer(request, args[0], output)
+            return output
+
+    def _output(self, *args: Any, **kwargs: Any) -> Any:
         method = type(self.label_maker).make
         function = getattr(method, "original", method)
         try:
-            output = function(self.label_maker, *args, **kwargs)
+            return function(self.label_maker, *args, **kwargs)
         except BaseException as error:  # sys.exit of a labeller must not end the worker
             return failed_label(error, str(Path.cwd()))
-        if request is not None and args:
-            keep_answer(request, args[0], output)
-        return output
 
 
 def report_failures(label: Job, request: LabelRequest | None = None) -> Job:
