@@ -44,6 +44,7 @@ def arm(moment):
     from onfly.artifacts.workspace import RunWorkspace
     from onfly.jobs import publish
     from onfly.labels.ase import AseLabelMaker
+    from onfly.labels.store import LabelStore
     from onfly.rounds.recorder import Recorder
 
     if moment == "md":  # in the middle of a segment, some steps behind its last checkpoint
@@ -51,7 +52,7 @@ def arm(moment):
     elif moment == "label":  # while the labeller runs
         AseLabelMaker.run = nth(AseLabelMaker.run, 3, before=True)
     elif moment == "label-written":  # the label is on disk, the run does not know of it yet
-        RunWorkspace.write_answer = nth(RunWorkspace.write_answer, 3, before=False)
+        LabelStore.put = nth(LabelStore.put, 3, before=False)
     elif moment == "judged":  # the ledger is on disk, the state does not count its records
         RunWorkspace.write_ledger = nth(RunWorkspace.write_ledger, 2, before=False)
     elif moment == "update":  # some chains are done

@@ -19,6 +19,7 @@ Labels are not here: they are kept once, for all runs (`onfly.labels.store`).
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterable
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
 
 __all__ = ["RUN_ID", "RunWorkspace", "list_runs", "load_ensemble"]
+
+logger = logging.getLogger(__name__)
 
 RUNS = "runs"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -105,6 +108,8 @@ class RunWorkspace:
                 f"no run {self.run_id!r} in {self.folder.parent}: check the name, and "
                 "ONFLY_ARTIFACT_DIR"
             ) from None
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error}") from None
         try:
             return RunState.model_validate_json(text)
         except ValidationError as error:
@@ -136,13 +141,15 @@ class RunWorkspace:
             lines = self.ledger_path.read_text().splitlines()[:n_records]
         except FileNotFoundError:
             lines = []
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{self.ledger_path} is damaged: {error}") from None
         if len(lines) < n_records:
             raise ArtifactError(
                 f"{self.ledger_path} has {len(lines)} of {n_records} lines: it was cut or removed"
             )
         try:
             return Ledger.from_lines(lines)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{self.ledger_path} is damaged: {error}") from error
 
     def write_ledger(self, ledger: Ledger) -> int:
@@ -162,9 +169,10 @@ class RunWorkspace:
     def read_answer(self, request: str) -> dict[str, Any] | None:
         """Return what came of a request, or None."""
         try:
-            return json.loads((self.folder / "answers" / f"{request}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+            found = json.loads((self.folder / "answers" / f"{request}.json").read_text())
+        except (OSError, ValueError, RecursionError):
+            return None  # the label itself is found by its configuration, or computed again
+        return found if isinstance(found, dict) else None
 
     def clear_answers(self, requests: Iterable[RequestDoc]) -> None:
         """Forget what came of requests, since another labeller is asked for them."""
@@ -271,16 +279,24 @@ def load_ensemble(store: ArtifactStore, doc: EnsembleDoc, device: str = "cpu") -
 
 
 def list_runs(root: str | Path) -> list[RunWorkspace]:
-    """Return the runs that have a state under an artifact directory, sorted by name."""
-    folders = sorted((Path(root).expanduser() / RUNS).glob("*/run.json"))
-    return [RunWorkspace(root, path.parent.name) for path in folders]
+    """Return the runs that have a state under an artifact directory, sorted by name.
+
+    Folders whose name is none of ours, such as copies made by hand, are left out.
+    """
+    found = []
+    for path in sorted((Path(root).expanduser() / RUNS).glob("*/run.json")):
+        if RUN_ID.fullmatch(path.parent.name):
+            found.append(RunWorkspace(root, path.parent.name))
+        else:
+            logger.warning("%s is left out: its name is none of a run", path.parent)
+    return found
 
 
 def _is_v0_1(text: bytes) -> bool:
     """Whether a state is that of version 0.1, which had one flat document."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     flat = {"run_id", "phase", "foundation_model"}
     return isinstance(content, dict) and flat <= content.keys() and "posterior" not in content

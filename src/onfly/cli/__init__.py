@@ -35,6 +35,7 @@ COMMANDS = {
         "Submit one workflow for each compound; submitted again, only what is missing is added.",
         settings="onfly.spec.campaign:CampaignFile",
     ),
+    "campaign": LazyCommand("onfly.cli.campaign", "Look after a campaign that workers run."),
     "status": LazyCommand(
         "onfly.cli.status",
         "Show how the runs stand: step, labels, audits, coverage, what failed and why.",

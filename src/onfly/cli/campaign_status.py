@@ -32,7 +32,10 @@ _COUNTED = (
     "round", "md_step", "n_steps_total", "n_labels", "n_waits", "n_calls", "n_audits",
     "n_audits_within", "n_failures",
 )  # fmt: skip
-_ORDER = ("failed", "stopped", "not accurate enough", "running", "waiting", "needs more audits")
+_ORDER = (
+    "damaged", "failed", "stopped", "not accurate enough", "running", "waiting",
+    "needs more audits",
+)  # fmt: skip
 
 
 def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = False) -> None:
@@ -92,7 +95,17 @@ def campaign_records(
         found = list_runs(root)
     else:
         found = [w for w in (RunWorkspace(root, run_id) for run_id in submitted) if w.exists()]
-    records = [r for r in (_record(w) for w in found) if r["campaign"] == campaign]
+    records = []
+    for workspace in found:
+        try:
+            record = _record(workspace)
+        except ValueError as error:  # one damaged run hides no other
+            if workspace.run_id not in submitted:
+                logger.warning("%s", error)
+                continue
+            record = _damaged(campaign, workspace.run_id, submitted[workspace.run_id], error)
+        if record["campaign"] == campaign:
+            records.append(record)
     begun = {r["run_id"] for r in records}
     records += [
         _waiting(campaign, run_id, formula)
@@ -156,6 +169,12 @@ def _waiting(campaign: str, run_id: str, formula: str) -> dict[str, Any]:
     known |= {"state": "waiting", "verdict": "waiting for its first label", "waits_for": []}
     known["activity"] = "waiting for its first job"
     return nothing | zero | known
+
+
+def _damaged(campaign: str, run_id: str, formula: str, error: ValueError) -> dict[str, Any]:
+    """Return the record of a compound whose files cannot be read."""
+    told = {"state": "damaged", "verdict": "damaged", "activity": "", "failure": str(error)}
+    return _waiting(campaign, run_id, formula) | told
 
 
 def _failures(manifest: CampaignManifest | None) -> dict[str, str]:

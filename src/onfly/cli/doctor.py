@@ -18,12 +18,26 @@ _MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "error": "
 
 @app.command()
 def doctor(
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check every file and document instead: runs, labels, weights, models, stores.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Check settings, stores, artifact directory, foundation models, labellers and VASP.
 
-    Ends with code 1 if something that every run needs does not work.
+    Ends with code 1 if something that every run needs does not work, or, with --verify, if
+    something that was written cannot be used any more. Each damaged thing is named, with what it
+    can be made again from; what costs nothing, or has a sound copy, is a warning and ends with 0.
     """
+    if verify:
+        from onfly.cli.verify import show_damage
+
+        show_damage(as_json=as_json)
+        return
     from onfly.cli.checks import run_checks
 
     findings = list(run_checks())

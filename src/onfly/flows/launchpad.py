@@ -12,7 +12,7 @@ from fireworks import LaunchPad
 from jobflow import Flow, JobStore
 from jobflow.managers.fireworks import flow_to_workflow
 
-__all__ = ["add_flows", "failures", "workflow_states"]
+__all__ = ["add_flows", "failures", "reason_of", "workflow_states"]
 
 _BATCH = 20
 _CAMPAIGN = "metadata.onfly.campaign"
@@ -100,7 +100,13 @@ def failures(launchpad: LaunchPad, campaign: str) -> dict[str, str]:
     return found
 
 
-def _reason(launch: dict[str, Any] | None) -> str:
+def reason_of(launch: dict[str, Any] | None) -> str | None:
+    """Return the traceback of a launch that failed; None if it has none: its worker was lost."""
     stored = ((launch or {}).get("action") or {}).get("stored_data") or {}
     trace = str((stored.get("_exception") or {}).get("_stacktrace") or "").strip()
-    return trace.splitlines()[-1] if trace else "its worker was lost"
+    return trace or None
+
+
+def _reason(launch: dict[str, Any] | None) -> str:
+    trace = reason_of(launch)
+    return "its worker was lost" if trace is None else trace.splitlines()[-1]

@@ -15,12 +15,13 @@ from onfly.jobs.base import otf_job
 from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
 from onfly.jobs.update import UpdateMaker
+from onfly.labels.answers import LabelRequest
 from onfly.labels.failures import report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
 from onfly.rounds.judge import Answer, requested_structure
 from onfly.rounds.table import ENDS, PHASES, Round
-from onfly.schemas import RunState, TrajectoryDoc
+from onfly.schemas import RequestDoc, RunState, TrajectoryDoc
 from onfly.session import Session
 
 __all__ = ["RoundMaker"]
@@ -231,7 +232,7 @@ class RoundMaker(Maker):
                 state.posterior.last_label_dir or prev_dir,
             )
             if isinstance(job, Job):  # why a label failed must travel along the chain
-                job = report_failures(job)
+                job = report_failures(job, _label_request(state, request))
             _prioritise(job, state)
             jobs.append(job)
             outputs.append(job.output)
@@ -259,6 +260,19 @@ class _Given:
 
     def __call__(self, state: RunState) -> Sequence[Answer]:
         return self.answers
+
+
+def _label_request(state: RunState, request: RequestDoc) -> LabelRequest:
+    labels = state.posterior.spec.labels
+    return LabelRequest(
+        run_id=state.run_id,
+        key=request.key,
+        attempt=request.attempt,
+        energy_key=labels.energy_key,
+        max_force=labels.max_force,
+        max_net_force=labels.max_net_force,
+        input_hash=state.posterior.input_hash or None,
+    )
 
 
 def _prioritise(label: Job | Flow, state: RunState) -> None:

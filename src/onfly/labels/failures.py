@@ -6,17 +6,25 @@ therefore an output of its own kind, from which `extract_label` raises.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from jobflow import Job, Maker, job
 from pydantic import BaseModel, Field
 
+from onfly.labels.answers import LabelRequest, answer_lock, keep_answer, kept_answer
 from onfly.labels.errors import LabelError
 from onfly.labels.reasons import label_error
 
-__all__ = ["FailedLabelDoc", "ReportingMaker", "failed_label", "report_failures"]
+__all__ = [
+    "FailedLabelDoc",
+    "KeptLabelDoc",
+    "ReportingMaker",
+    "failed_label",
+    "kept_label",
+    "report_failures",
+]
 
 
 class FailedLabelDoc(BaseModel):
@@ -30,6 +38,22 @@ class FailedLabelDoc(BaseModel):
     def error(self) -> LabelError:
         """Return it as the exception it was."""
         return LabelError(self.reason, self.dir_name, self.remedy)
+
+
+class KeptLabelDoc(BaseModel):
+    """A label that an earlier try of the same job wrote to the disk."""
+
+    doc_type: Literal["kept_label"] = "kept_label"
+    label: str = Field(description="Key in the store of labels.")
+
+
+def kept_label(output: Any) -> str | None:
+    """Return the key of the label that the output of a job names, or None if it is none such."""
+    if isinstance(output, KeptLabelDoc):
+        return output.label
+    if isinstance(output, dict) and output.get("doc_type") == "kept_label":
+        return KeptLabelDoc.model_validate(output).label
+    return None
 
 
 def failed_label(error: BaseException, directory: str | None = None) -> FailedLabelDoc:
@@ -50,14 +74,31 @@ class ReportingMaker(Maker):
         Name of the job.
     label_maker
         A maker whose ``make`` is a job (not a flow).
+    request
+        Fields of the `LabelRequest` that the label answers; it is then on disk before the job
+        ends, and a job that is started again finds it there. None keeps nothing.
     """
 
     name: str = "label"
     label_maker: Maker = field(default_factory=Maker)
+    request: dict[str, Any] | None = None
 
     @job
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the job of the maker does, within the job that is running."""
+        if self.request is None:
+            return self._output(*args, **kwargs)
+        request = LabelRequest(**self.request)
+        # two workers on one label: the second is refused, which is a failed job and no failed label
+        with answer_lock(request.run_id, request.key):
+            if (key := kept_answer(request)) is not None:
+                return KeptLabelDoc(label=key)
+            output = self._output(*args, **kwargs)
+            if args and not isinstance(output, FailedLabelDoc):
+                keep_answer(request, args[0], output)
+            return output
+
+    def _output(self, *args: Any, **kwargs: Any) -> Any:
         method = type(self.label_maker).make
         function = getattr(method, "original", method)
         try:
@@ -66,7 +107,7 @@ class ReportingMaker(Maker):
             return failed_label(error, str(Path.cwd()))
 
 
-def report_failures(label: Job) -> Job:
+def report_failures(label: Job, request: LabelRequest | None = None) -> Job:
     """Let a label job return the reason of its failure instead of raising.
 
     Everything else of the job (name, stores of large data, configuration, metadata) stays.
@@ -76,11 +117,14 @@ def report_failures(label: Job) -> Job:
     label
         Made by any maker of labels; it is changed in place and returned. A job of a bare function
         comes back unchanged.
+    request
+        What the label is for: see `ReportingMaker`.
     """
     maker = label.maker
     if maker is None or isinstance(maker, ReportingMaker):
         return label
-    label.function = ReportingMaker(name=label.name, label_maker=maker).make
+    fields = None if request is None else asdict(request)
+    label.function = ReportingMaker(name=label.name, label_maker=maker, request=fields).make
     # the schema is that of a label that succeeded
     none: Any = None
     label.output_schema = none

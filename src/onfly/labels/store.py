@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.atomic import atomic_create, atomic_write
+from onfly.artifacts.damage import Problem
 from onfly.labels.errors import DamagedLabelError, LabelError, MissingLabelError
 from onfly.labels.stored import checksums, label_key, stored_fields
 from onfly.schemas import LabelDoc, structure_hash
@@ -59,6 +60,11 @@ class LabelStore:
         self.root = Path(root)
 
     # -- write ------------------------------------------------------------------------------
+    @staticmethod
+    def key_of(label: LabelDoc) -> str:
+        """Return the key under which `put` writes a label; errors as of `put`."""
+        return label_key(stored_fields(label))
+
     def put(self, label: LabelDoc) -> str:
         """Write a label durably and return its key; a label that is there stays as it is.
 
@@ -86,12 +92,17 @@ class LabelStore:
         }
         path = self._path(key)
         data = (json.dumps(document, sort_keys=True, allow_nan=False) + "\n").encode()
-        try:
-            atomic_create(path, data)
-        except FileExistsError:
-            if problem := self._damage(key):
-                logger.warning("%s is replaced: %s", path, problem)
-                atomic_write(path, data)
+        # most labels are put twice, by their job and by the round that judges them
+        problem = self._damage(key)
+        if isinstance(problem, MissingLabelError):
+            try:
+                atomic_create(path, data)
+                problem = None
+            except FileExistsError:  # another process was faster
+                problem = self._damage(key)
+        if problem is not None:
+            logger.warning("%s is replaced: %s", path, problem)
+            atomic_write(path, data)
         self._index(label, key)
         return key
 
@@ -101,6 +112,8 @@ class LabelStore:
         entry = self._entry(
             label.structure, label.structure_hash, label.input_hash, label.energy_key
         )
+        if _read_text(entry) == key:
+            return
         try:
             atomic_create(entry, key.encode())
         except FileExistsError:
@@ -225,16 +238,26 @@ class LabelStore:
         list of str
             One sentence for each problem, with the file; empty if all is sound.
         """
-        problems = [str(p) for key in self.keys() if (p := self._damage(key)) is not None]
+        return [f"{p.where} {p.message}; remedy: {p.remedy}" for p in self.problems()]
+
+    def problems(self) -> list[Problem]:
+        """Return what `verify` says in parts."""
+        problems = []
+        for key in self.keys():
+            error = self._damage(key)
+            if error is not None:
+                path = str(self._path(key))
+                message = error.reason.removeprefix(path).lstrip()
+                problems.append(Problem(path, message, error.remedy or _REMEDY))
         for entry in sorted((self.root / _INDEX).glob("*/*/[!.]*")):
-            key = _read_text(entry)
-            if key is None or not self._path(key).is_file():
-                problems.append(f"{entry} leads to no label; remedy: delete the file, or `reindex`")
-        problems += [
-            f"{path} of version 0.1 is damaged: it is no label; remedy: delete the file"
-            for path in self._old_files("*", "*", "*")
-            if _read_old(path) is None
-        ]
+            held = _read_text(entry)
+            if held is None or not self._path(held).is_file():
+                remedy = "delete the file, or `reindex`"
+                problems.append(Problem(str(entry), "leads to no label", remedy, "warning"))
+        for old in self._old_files("*", "*", "*"):
+            if _read_old(old) is None:
+                message = "of version 0.1 is damaged: it is no label"
+                problems.append(Problem(str(old), message, "delete the file"))
         return problems
 
     def reindex(self) -> int:

@@ -3,7 +3,7 @@
 from onfly.library.energy_offset import EnergyScaleError
 from onfly.library.fit import ModelMismatchError, check_fit
 from onfly.library.models import ModelLibrary, ModelNotFoundError
-from onfly.library.repair import add_models, repair_model, verify_models
+from onfly.library.repair import add_models, repair_model, restore_labels, verify_models
 from onfly.library.summary import model_summary
 from onfly.library.trust import UntrustedFileError
 
@@ -17,5 +17,6 @@ __all__ = [
     "check_fit",
     "model_summary",
     "repair_model",
+    "restore_labels",
     "verify_models",
 ]

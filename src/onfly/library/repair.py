@@ -23,12 +23,15 @@ from onfly.artifacts.blobs import (
     ensemble_to_blobs,
 )
 from onfly.artifacts.damage import Problem
+from onfly.labels.errors import LabelError
+from onfly.labels.store import LabelStore
+from onfly.labels.stored import label_key, stored_fields
 from onfly.library.documents import model_from_record
 from onfly.library.loading import read_document
 from onfly.library.models import ModelLibrary
-from onfly.schemas import FineTunedModelDoc, WeightsBlob
+from onfly.schemas import FineTunedModelDoc, LabelDoc, WeightsBlob
 
-__all__ = ["add_models", "repair_model", "verify_models"]
+__all__ = ["add_models", "repair_model", "restore_labels", "verify_models"]
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +136,44 @@ def add_models(library: ModelLibrary | None = None) -> list[str]:
         library.publish(doc.model_copy(update={"weights": weights}))
         added.append(doc.model_id)
     return added
+
+
+def restore_labels(library: ModelLibrary | None = None) -> list[str]:
+    """Write labels that the library has, and the store of labels has lost, again.
+
+    A label is the same one if its key is: the hash of its structure, numbers and settings.
+
+    Parameters
+    ----------
+    library
+        None opens that of this machine's settings.
+
+    Returns
+    -------
+    list of str
+        Their keys.
+
+    Raises
+    ------
+    ValueError
+        If the library has no collection of labels.
+    """
+    library = library or ModelLibrary.from_settings(refresh=False)
+    if library.labels_store is None:
+        raise ValueError("this library was opened without a collection of labels")
+    store = LabelStore(library.artifact_store.root / "labels")
+    restored = []
+    for record in library.labels_store.query({}):
+        fields = {k: v for k, v in record.items() if k in LabelDoc.model_fields}
+        try:
+            label = LabelDoc.model_validate(fields)
+            key = label_key(stored_fields(label))
+        except (LabelError, KeyError, TypeError, ValueError) as error:
+            logger.error("label %s of the library is damaged: %s", record.get("label_id"), error)
+            continue
+        if key not in store:
+            restored.append(store.put(label))
+    return restored
 
 
 def _weights(

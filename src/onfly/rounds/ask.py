@@ -40,6 +40,8 @@ def known_answer(run: OpenRun, request: RequestDoc, maker: Maker) -> LabelDoc | 
     answer = run.workspace.read_answer(request.key)
     store = run.session.labels
     key = None if answer is None else answer.get("label")
+    if answer is not None and answer.get("attempt", request.attempt) != request.attempt:
+        key = None  # of the first attempt, which was refused
     if key is None and run.spec.labels.reuse:
         known_hash = run.doc.input_hash or maker_hash(maker)
         if known_hash is not None:
@@ -175,8 +177,9 @@ def _kept(
     """Write a label as soon as it is there; whether it is accepted is decided with the round."""
     try:
         label = extract_label(output, requested=structure, energy_key=run.spec.labels.energy_key)
-        key = run.session.labels.put(label)
+        # the label last: as soon as it is there it is found, whenever the process is killed
+        run.workspace.write_answer(request.key, {"label": run.session.labels.key_of(label)})
+        run.session.labels.put(label)
     except LabelError as error:
         return Answer(output, str(error))
-    run.workspace.write_answer(request.key, {"label": key})
     return Answer(label)

@@ -19,6 +19,7 @@ from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.state import MDState
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
+from onfly.labels.failures import kept_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
@@ -146,6 +147,8 @@ class _Round:
     def _label(self, request: RequestDoc, output: Any) -> LabelDoc:
         labels = self.run.spec.labels
         requested = requested_structure(self.run, request)
+        if isinstance(kept := kept_label(output), str):
+            output = self.session.labels.get(kept)
         if isinstance(output, LabelDoc):
             label = output.model_copy(update={"structure": requested})
         else:

@@ -11,6 +11,8 @@ from typing import Any
 __all__ = ["Progress", "read_progress"]
 
 FILE = "progress.json"
+# what readers count with
+_NUMBERS = ("trajectory", "md_step", "n_steps_total", "label", "n_labels")
 
 
 class Progress:
@@ -37,8 +39,13 @@ class Progress:
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """Return the present activity, or an empty dictionary."""
+    """Return the present activity; an empty dictionary if there is none, or the file is damaged."""
     try:
-        return json.loads((folder / FILE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads((folder / FILE).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(name, 0), int | None) for name in _NUMBERS
+    ):
+        return {}
+    return found

@@ -15,7 +15,6 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from onfly.artifacts.atomic import atomic_write
-from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.dynamics.state import MDState
 from onfly.schemas import ArtifactRef, RequestDoc
@@ -97,20 +96,34 @@ class Recorder:
         thermo = self.folder.thermo_path(self.segment)
         frames = self.folder.frames_path(self.segment)
         data = self._read()
-        if data is None:
+        found = None if data is None else self._checkpoint(data)
+        if data is None or found is None:
             thermo.write_text(COLUMNS + "\n")
             frames.write_text("")
             return None
-        ref = ArtifactRef(**data["md_state"])
         for path, size in ((thermo, data["thermo_bytes"]), (frames, data["frames_bytes"])):
             with path.open("r+b") as file:
                 file.truncate(size)
-        self._previous = ref
-        return Checkpoint(
-            segment=self.segment,
-            start=self.start,
-            state=MDState.from_arrays(self.folder.store.load_arrays(ref)),
-            requests=tuple(RequestDoc(**request) for request in data["requests"]),
+        self._previous = ArtifactRef(**data["md_state"])
+        return found
+
+    def _checkpoint(self, data: dict[str, Any]) -> Checkpoint | None:
+        """Return what a checkpoint leads to, or None if that is damaged: nothing is lost by it."""
+        try:
+            arrays = self.folder.store.load_arrays(ArtifactRef(**data["md_state"]))
+            return Checkpoint(
+                segment=self.segment,
+                start=self.start,
+                state=MDState.from_arrays(arrays),
+                requests=tuple(RequestDoc(**request) for request in data["requests"]),
+            )
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            self._say_damaged(error)
+            return None
+
+    def _say_damaged(self, error: Exception) -> None:
+        logger.warning(
+            "%s is damaged (%s): the segment begins again", self.folder.checkpoint_path, error
         )
 
     def _read(self) -> dict[str, Any] | None:
@@ -124,10 +137,8 @@ class Recorder:
             whole = all(f.stat().st_size >= n for f, n in zip(files, sizes, strict=True))
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, ArtifactError) as error:
-            logger.warning(
-                "%s is damaged (%s): the segment begins again", self.folder.checkpoint_path, error
-            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError) as error:
+            self._say_damaged(error)
             return None
         return data if ours and there and whole else None
 

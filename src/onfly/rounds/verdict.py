@@ -34,6 +34,6 @@ def verdict_of(workspace: RunWorkspace, state: RunState) -> Verdict | None:
         found = json.loads((workspace.folder / "model.json").read_text())
         if found.get("model_id") == state.posterior.model_id and found.get("verdict"):
             return Verdict.model_validate(found["verdict"])
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         pass  # the ledger says it as well
     return judge_run(state, workspace.read_ledger(state.posterior.n_records))
