@@ -53,4 +53,6 @@ def invoke(*words: str) -> Ended:
 def snapshot(home: Path) -> set[str]:
     """Return the files and folders of a folder; compiled modules do not count."""
     found = (path.relative_to(home).as_posix() for path in home.rglob("*"))
-    return {path for path in found if "__pycache__" not in path}
+    # caches of matplotlib, which looks for fonts once
+    others = ("__pycache__", ".cache", ".config")
+    return {path for path in found if not any(name in path for name in others)}

@@ -49,7 +49,7 @@ _MENDABLE = {
     "onfly.structures": "StructureError",
     "onfly.artifacts.files": "ArtifactError",
     "onfly.artifacts.lock": "RunLockedError",
-    "onfly.potentials.trust": "UntrustedFileError",
+    "onfly.potentials.trust": "PickleRefusedError",
     "maggma.core": "StoreError",
 }
 _FILES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
@@ -62,7 +62,7 @@ def ended_by(error: Exception) -> typer.Exit:
     traceback goes into a file, to be sent with a report.
     """
     loaded = [(sys.modules.get(name), kind) for name, kind in _MENDABLE.items()]
-    mendable = tuple(getattr(module, kind) for module, kind in loaded if module is not None)
+    mendable = tuple(getattr(module, kind) for module, kind in loaded if hasattr(module, kind))
     if isinstance(error, (*mendable, *_FILES)):
         return fail(error)
     text = f"internal error: {type(error).__name__}: {error}"

@@ -56,7 +56,7 @@ def run(
         )
         if problems := check_run(file.spec, [structure]):
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
-        state = new_run(file.spec, structure, run_id=run_id or file.run_id)
+        state = new_run(file.spec, structure, run_id=file.run_id if run_id is None else run_id)
         workspace = RunWorkspace(get_settings().ARTIFACT_DIR, state.run_id)
     except ConfigError as error:
         raise fail(error) from None

@@ -38,7 +38,7 @@ def copy(
 
     settings = get_settings()
     try:
-        origin, goal = _open(source), _open(target)
+        origin, goal = _open(source, is_there=True), _open(target)
         if origin.docs_store == goal.docs_store:
             raise ValueError(f"source and target are the same store: {origin.docs_store.name}")
         origin.connect()
@@ -57,8 +57,8 @@ def copy(
         typer.echo(f"{name}: {count.documents} documents, {count.blobs} blobs")
 
 
-def _open(where: str) -> Any:
-    """Return the job store that an argument names."""
+def _open(where: str, *, is_there: bool = False) -> Any:
+    """Return the job store that an argument names; one to copy from must be there."""
     from onfly.settings import get_settings
     from onfly.spec.yaml import read_source
     from onfly.stores import embedded_job_store, job_store
@@ -79,4 +79,6 @@ def _open(where: str) -> Any:
             raise ValueError(f"{path}: {error}") from error
     if path.suffix in (".yaml", ".yml", ".json"):
         raise ValueError(f"no file {path}")
+    if is_there and not path.is_dir():
+        raise ValueError(f"no store in {path}: give {WHERE}")
     return embedded_job_store(path)

@@ -54,6 +54,8 @@ class Case:
         The command line; ``HOME`` stands for the working directory.
     code
         Exit code.
+    makes
+        Folders that may be made all the same: reading a library makes an empty store.
     environment
         Variables; ``HOME`` as above.
     """
@@ -63,6 +65,7 @@ class Case:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     words: tuple[str, ...] = ("run", "run.yaml", "--quiet")
     code: int = 2
+    makes: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

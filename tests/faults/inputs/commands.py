@@ -11,7 +11,8 @@ _RUN = {"run.yaml": settings({})}
 
 def _words(line: str, says: str, **files: str | bytes) -> Case:
     known = {k.replace("_", "."): v for k, v in files.items()}
-    return Case(line, says, {**_RUN, **known}, tuple(line.split()))
+    makes = ("store",) if line.startswith("models") else ()
+    return Case(line, says, {**_RUN, **known}, tuple(line.split()), makes=makes)
 
 
 COMMANDS = (
@@ -36,7 +37,7 @@ COMMANDS = (
     _words("plan run.yaml --measure=5", "does not take a value"),
     _words("submit", "Missing"),
     _words("submit nothing.yaml --to local", "cannot be read"),
-    _words("submit run.yaml --to", "requires an argument"),
+    _words("submit run.yaml --to", "unknown key|requires"),
     _words("status nobody", "no run nobody"),
     _words("status ../x", "no run ../x|cannot name"),
     _words("status --campaign nothing", "no runs of a campaign nothing"),
@@ -50,8 +51,8 @@ COMMANDS = (
     _words("report run.yaml", "no run, folder of runs or campaign"),
     _words("report nobody --out /nowhere/x.html", "no run, folder"),
     _words("watch nobody", "no run, folder of runs or campaign"),
-    _words("watch nobody -n 0", "not in the range"),
-    _words("watch nobody -n often", "not a valid integer"),
+    _words("watch nobody -n 0", "Invalid value"),
+    _words("watch nobody -n often", "Invalid value"),
     _words("models", "Usage"),
     _words("models lst", "No such command"),
     _words("models show", "Missing argument"),
@@ -62,8 +63,8 @@ COMMANDS = (
     _words("models list Xx9", "Xx9"),
     _words("models list (((", "formula"),
     _words("models list 5", "5"),
-    _words("models list Cu --limit -1", "-1|range"),
-    _words("models list --limit many", "not a valid integer"),
+    _words("models list Cu --limit -1", "Invalid value"),
+    _words("models list --limit many", "Invalid value"),
     _words("models list --element copper", "copper"),
     _words("models list --chemsys Cu-Xx", "Xx"),
     _words("models list --min-coverage 2", "coverage|2"),
@@ -93,7 +94,7 @@ COMMANDS = (
     _words("store copy --from nothing --to other", "nothing"),
     _words("store copy --from run.yaml", "JOB_STORE|docs_store"),
     _words("store copy --from POSCAR", "POSCAR|JOB_STORE"),
-    _words("store copy --to list.yaml", "JOB_STORE", list_yaml="- 1\n"),
+    _words("store copy --to list.yaml", "must hold", list_yaml="- 1\n"),
     _words("store copy --to word.yaml", "word.yaml", word_yaml="JOB_STORE: 5\n"),
     _words("store copy --to bad.yaml", "bad.yaml", bad_yaml="JOB_STORE: [\n"),
     _words("store copy --to bad.yaml --run nobody", "bad.yaml", bad_yaml="a: &a [*a]\n"),

@@ -108,8 +108,15 @@ def _cases() -> Iterator[Case]:
 
 
 def _case(path: tuple[str, ...], value: str, changes: dict[str, str | None]) -> Case:
-    says = rf"line \d+: {path[0]}[^:]*" + (rf"({path[-1]}|: .*{path[-1]})" if path[1:] else ":")
+    says = rf"line \d+: {path[0]}[^:]*" + _key(path)
     return Case(f"{'.'.join(path)}: {value}", says, {"run.yaml": settings(changes)})
+
+
+def _key(path: tuple[str, ...]) -> str:
+    if not path[1:]:
+        return ":"
+    # the unit of a tolerance depends on its quantity, and is told for the tolerance
+    return r"\.0" if path == ("tolerance", "value") else rf"({path[-1]}|: .*{path[-1]})"
 
 
 GENERATED = tuple({case.name: case for case in _cases()}.values())
