@@ -9,19 +9,29 @@ environment variables ``ONFLY_<NAME>``, and arguments.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["OnflySettings", "get_settings"]
+from onfly.spec.yaml import ConfigError, read_source
+
+__all__ = ["OnflySettings", "SettingsError", "get_settings"]
 
 ENV_PREFIX = "ONFLY_"
 DEFAULT_CONFIG_FILE = "~/.onfly.yaml"
 # written by `onfly demo`: in the directory where it was run, its run and model are found
 DEMO_CONFIG_FILE = "onfly-demo/onfly.yaml"
+
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu)(:[0-9]{1,3})?")
+_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,99}")
+
+
+class SettingsError(ValueError):
+    """Settings of the machine that cannot be used; the message names file or variable."""
 
 
 class OnflySettings(BaseSettings):
@@ -83,10 +93,47 @@ class OnflySettings(BaseSettings):
             return values
         return _read_file(path, set(cls.model_fields) - {"CONFIG_FILE"}) | values
 
+    @field_validator("CONFIG_FILE", "ARTIFACT_DIR", "STORE_DIR", mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        # an empty path is the working directory, which nobody means
+        if value == "":
+            raise ValueError("is empty: give a folder, or leave it out")
+        return value
+
     @field_validator("CONFIG_FILE", "ARTIFACT_DIR", "STORE_DIR")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("DEVICE")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"{value!r} is no device of torch: use cpu, cuda, cuda:1, mps or xpu")
+        return value
+
+    @field_validator("N_WORKERS", "MAX_DOC_MB", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()} is no number")
+        return value
+
+    @field_validator(
+        "OUTPUTS_COLLECTION",
+        "BLOBS_COLLECTION",
+        "MODELS_COLLECTION",
+        "LABELS_COLLECTION",
+        "RUNS_COLLECTION",
+    )
+    @classmethod
+    def _can_name_a_collection(cls, value: str) -> str:
+        if not _COLLECTION.fullmatch(value):
+            raise ValueError(
+                f"{value!r} cannot name a collection: use letters, digits, '.', '_' and '-'"
+            )
+        return value
 
     @property
     def n_workers(self) -> int:
@@ -100,14 +147,14 @@ class OnflySettings(BaseSettings):
 
 def _read_file(path: Path, known: set[str]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"settings file {path} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError(f"settings file {path} must hold `KEY: value` lines, not {content!r}")
-    values = {str(key).upper(): value for key, value in content.items()}
+        content = read_source(path, empty=True).data
+    except ConfigError as error:
+        raise ValueError(f"settings file: {error}") from error
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key.upper() in values:
+            raise ValueError(f"settings file {path}: {key.upper()} stands twice")
+        values[key.upper()] = value
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(
@@ -118,5 +165,35 @@ def _read_file(path: Path, known: set[str]) -> dict[str, Any]:
 
 
 def get_settings(**overrides: Any) -> OnflySettings:
-    """Read the settings afresh, so that changes of file and environment are seen."""
-    return OnflySettings(**overrides)
+    """Read the settings afresh, so that changes of file and environment are seen.
+
+    Raises
+    ------
+    SettingsError
+        If one cannot be used; the message names it, and where it was given.
+    """
+    try:
+        return OnflySettings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_messages(error, overrides))) from None
+    except ValueError as error:  # a variable that is no JSON
+        raise SettingsError(f"settings: {error}") from error
+
+
+def _messages(error: ValidationError, overrides: dict[str, Any]) -> list[str]:
+    messages = []
+    for item in error.errors():
+        text = item["msg"].removeprefix("Value error, ")
+        if not item["loc"]:
+            messages.append(text)
+            continue
+        name = str(item["loc"][0]).upper()
+        variable = f"{ENV_PREFIX}{name}"
+        if name in overrides:
+            where = "setting "
+        elif any(known.upper() == variable for known in os.environ):
+            where = f"variable {ENV_PREFIX}"
+        else:
+            where = f"settings file, or variable {ENV_PREFIX}"
+        messages.append(f"{where}{name}: {text}")
+    return messages

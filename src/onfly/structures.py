@@ -70,11 +70,7 @@ def check_structure(
     n_atoms = len(structure)
     if n_atoms == 0:
         raise StructureError(f"{name} has no atoms")
-    if max_atoms is not None and n_atoms > max_atoms:
-        raise StructureError(
-            f"{name} has {n_atoms} atoms, above the limit of {max_atoms}: label a smaller cell, "
-            "or raise max_atoms"
-        )
+    _check_number(n_atoms, max_atoms, name)
     if not structure.is_ordered:
         raise StructureError(
             f"{name} has partial occupancies: choose an ordered one, for instance with pymatgen's "
@@ -98,6 +94,14 @@ def check_structure(
             f"({_symbol(structure[int(bad[0])].specie)})"
         )
     _check_distances(structure, min_distance, name)
+
+
+def _check_number(n_atoms: int, max_atoms: int | None, name: str) -> None:
+    if max_atoms is not None and n_atoms > max_atoms:
+        raise StructureError(
+            f"{name} has {n_atoms} atoms, above the limit of {max_atoms}: label a smaller cell, "
+            f"or raise the limit with `max_atoms: {n_atoms}`"
+        )
 
 
 def _symbol(specie: object) -> str:
@@ -188,18 +192,13 @@ def read_structure(
         If the file is not there, is empty, cannot be read, holds several configurations, leaves
         open whether it is a crystal, or holds a structure that `check_structure` refuses.
     """
-    file, frame = Path(path), None
-    if not file.exists() and (named := _FRAME.fullmatch(str(path))):
-        file, frame = Path(named[1]), int(named[2])
-    # also keeps ASE from reading the terminal, databases and devices
-    if not file.is_file():
-        what = "is a directory" if file.is_dir() else "is not there, or is no file"
-        raise StructureError(f"{file} {what}: give the file of a structure")
-    if file.stat().st_size == 0:
-        raise StructureError(f"{file} is empty")
+    file, frame = _find(path)
+    _refuse_impossible_number(file)
     atoms = _read_frame(file, frame)
     if len(atoms) == 0:
         raise StructureError(f"{file} holds no structure: it has no atoms")
+    # pymatgen takes minutes for a million atoms
+    _check_number(len(atoms), max_atoms, str(file))
     _refuse_swallowed_keys(file, atoms)
     _refuse_partial_occupancies(file, atoms)
     # before anything asks for the rank of the cell
@@ -222,6 +221,39 @@ def read_structure(
     structure = from_atoms(atoms)
     check_structure(structure, max_atoms=max_atoms, name=str(file))
     return structure
+
+
+def _find(path: str | Path) -> tuple[Path, int | None]:
+    """Return a file and the number of the configuration that is asked for."""
+    file, frame = Path(path), None
+    try:
+        if not file.exists() and (named := _FRAME.fullmatch(str(path))):
+            file, frame = Path(named[1]), int(named[2])
+        # also keeps ASE from reading the terminal, databases and devices
+        if not file.is_file():
+            what = "is a directory" if file.is_dir() else "is not there, or is no file"
+            raise StructureError(f"{file} {what}: give the file of a structure")
+        if file.stat().st_size == 0:
+            raise StructureError(f"{file} is empty")
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        name = str(file) if len(str(file)) < 200 else f"{str(file)[:200]}…"
+        raise StructureError(f"{name} cannot be read: {error.strerror}") from error
+    return file, frame
+
+
+def _refuse_impossible_number(file: Path) -> None:
+    """Refuse an xyz file whose first line promises more atoms than it can hold.
+
+    ASE's readers would count up to that number.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        first = opened.readline(400).strip()
+    if first.isdigit() and int(first) > size:
+        raise StructureError(
+            f"{file} cannot be read as a structure: its first line promises {first.decode()} "
+            f"atoms, and it has {size} bytes"
+        )
 
 
 def _read_frame(file: Path, frame: int | None) -> Atoms:

@@ -39,12 +39,22 @@ from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
 
-__all__ = ["RUN_ID", "RunWorkspace", "list_runs", "load_ensemble"]
+__all__ = ["RUN_ID", "RunWorkspace", "check_run_id", "list_runs", "load_ensemble"]
 
 logger = logging.getLogger(__name__)
 
 RUNS = "runs"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise ValueError if an identifier cannot be the name of a folder."""
+    if not RUN_ID.fullmatch(run_id):
+        shown = repr(run_id) if len(run_id) < 60 else f"of {len(run_id)} characters"
+        raise ValueError(
+            f"run_id {shown} cannot name a folder: use at most 200 letters, digits, '.', "
+            "'_', '+' and '-', and begin with a letter or digit"
+        )
 
 
 class RunWorkspace:
@@ -64,11 +74,7 @@ class RunWorkspace:
     """
 
     def __init__(self, root: str | Path, run_id: str) -> None:
-        if not RUN_ID.fullmatch(run_id):
-            raise ValueError(
-                f"run_id {run_id!r} cannot name a folder: use at most 200 letters, digits, '.', "
-                "'_', '+' and '-', and begin with a letter or digit"
-            )
+        check_run_id(run_id)
         self.store = ArtifactStore(root)
         self.run_id = run_id
         self.folder = self.store.root / RUNS / run_id

@@ -13,8 +13,14 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
+from pydantic import (
+    ConfigDict,
+    PydanticSchemaGenerationError,
+    TypeAdapter,
+    ValidationError,
+)
 from torch import Tensor
 
 from onfly.bayes import ensemble
@@ -38,6 +44,7 @@ POSTERIORS: dict[str, str] = {
     "last_layer": "onfly.bayes.last_layer:LastLayerPosterior",
 }
 ENTRY_POINT_GROUP = "onfly.posteriors"
+_FINITE = ConfigDict(allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -265,4 +272,21 @@ def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
             f"posterior {kind!r} has no setting {', '.join(sorted(unknown))}: it has "
             f"{', '.join(sorted(known))}"
         )
+    _check_types(kind, cls, options)
     return cls(**options)
+
+
+def _check_types(kind: Any, cls: type, options: Mapping[str, Any]) -> None:
+    """Refuse values of a wrong type, nan and infinity, before they are compared with numbers."""
+    try:
+        hints = get_type_hints(cls)
+    except NameError:  # annotations of another package that exist for its type checker only
+        return
+    for name, value in options.items():
+        try:
+            TypeAdapter(hints[name], config=_FINITE).validate_python(value, strict=True)
+        except PydanticSchemaGenerationError:
+            continue  # a class that pydantic does not know
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise ValueError(f"posterior {kind!r}: {name} = {value!r}: {message}") from None

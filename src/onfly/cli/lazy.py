@@ -6,6 +6,7 @@ is told before torch, pymatgen and jobflow are imported, which takes seconds.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -81,6 +82,17 @@ def lazy_group(commands: dict[str, LazyCommand]) -> type[TyperGroup]:
             super().__init__(**attrs | {"rich_markup_mode": None})
             for name, lazy in commands.items():
                 self.add_command(TyperCommand(name, callback=None, help=lazy.help), name)
+
+        def main(self, *args: Any, **extra: Any) -> Any:
+            """Run a command; whatever it raises becomes a message and a documented code."""
+            try:
+                return super().main(*args, **extra)
+            except Exception as error:
+                if extra.get("standalone_mode") is False:
+                    raise  # called from Python
+                from onfly.cli.errors import ended_by
+
+                sys.exit(ended_by(error).exit_code)
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             with formatter.section("Commands"):

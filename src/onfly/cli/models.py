@@ -84,7 +84,7 @@ def list_models(
     min_coverage: Annotated[float | None, typer.Option(help="Between 0 and 1.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Name of a campaign.")] = None,
     state: Annotated[str | None, typer.Option(help="ready, 'needs more audits', … .")] = None,
-    limit: Annotated[int, typer.Option(help="0 shows all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="0 shows all.")] = 100,
     refresh: Annotated[
         bool, typer.Option(help="Take in what jobs published since the last time.")
     ] = True,

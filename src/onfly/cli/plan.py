@@ -106,7 +106,9 @@ def _runs(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
     """Return settings and structure of all runs that a file is for."""
     if "campaign" not in read_source(config).data:
         file = load(config, RunFile)
-        structure = read_structure(file.structure, file.periodic)
+        structure = read_structure(
+            file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms
+        )
         name = file.run_id or structure.composition.reduced_formula
         return {name: (file.spec, structure)}
     campaign = load(config, CampaignFile)
@@ -115,7 +117,7 @@ def _runs(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
         maker=OnTheFlyMaker(spec=campaign.spec, mode=campaign.mode),
         overrides=dict(campaign.overrides),
     )
-    structures = read_structures(campaign.structures, config.parent.resolve())
+    structures = read_structures(campaign.structures, config.parent.resolve(), campaign.max_atoms)
     return {
         run_id: (maker.maker_for(structure).resolved_spec, structure)
         for run_id, structure in maker.runs(structures).items()

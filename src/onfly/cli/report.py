@@ -40,9 +40,10 @@ def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tup
             default = given / "campaign.html" if given.is_dir() else root / f"{target}.html"
             page = build_campaign_report(folders, out or default, png=png, refresh=refresh)
         running = any(judge(*load_documents(folder)).state == "running" for folder in folders)
-    except (FileNotFoundError, ValueError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+    except (OSError, ValueError) as error:
+        from onfly.cli.errors import fail
+
+        raise fail(error) from None
     return page, running
 
 

@@ -51,10 +51,12 @@ def run(
     """Fine-tune a model for one compound, here and now."""
     try:
         file = load(config, RunFile)
-        structure = read_structure(file.structure, file.periodic)
+        structure = read_structure(
+            file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms
+        )
         if problems := check_run(file.spec, [structure]):
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
-        state = new_run(file.spec, structure, run_id=run_id or file.run_id)
+        state = new_run(file.spec, structure, run_id=file.run_id if run_id is None else run_id)
         workspace = RunWorkspace(get_settings().ARTIFACT_DIR, state.run_id)
     except ConfigError as error:
         raise fail(error) from None
@@ -117,7 +119,7 @@ def _changed(
     """Take up other settings, or end the command with what is wrong with them."""
     file = load(config, RunFile)
     if file.structure.is_file():
-        other = read_structure(file.structure, file.periodic)
+        other = read_structure(file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms)
         if structure_hash(other) != structure_hash(beginning.structures[0]):
             raise fail(
                 f"{config}: structure: the run began from another one; start a new run, with "

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+
+from onfly.cli.errors import fail
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def copy(
 
     settings = get_settings()
     try:
-        origin, goal = _open(source), _open(target)
+        origin, goal = _open(source, is_there=True), _open(target)
         if origin.docs_store == goal.docs_store:
             raise ValueError(f"source and target are the same store: {origin.docs_store.name}")
         origin.connect()
@@ -52,29 +52,33 @@ def copy(
             criteria = {} if run is None else {"run_id": run}
             counts[name] = copy_collection(origin, goal, name, key, criteria)
     except (ValueError, OSError, StoreError) as error:
-        message = f"[red]error:[/red] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise fail(error) from None
     for name, count in counts.items():
         typer.echo(f"{name}: {count.documents} documents, {count.blobs} blobs")
 
 
-def _open(where: str) -> Any:
-    """Return the job store that an argument names."""
-    import yaml
-
+def _open(where: str, *, is_there: bool = False) -> Any:
+    """Return the job store that an argument names; one to copy from must be there."""
     from onfly.settings import get_settings
+    from onfly.spec.yaml import read_source
     from onfly.stores import embedded_job_store, job_store
 
     if where == "default":
         return job_store()
     path = Path(where).expanduser()
     if path.is_file():
-        content = yaml.safe_load(path.read_text()) or {}
-        spec = content.get("JOB_STORE", content) if isinstance(content, dict) else None
-        if not isinstance(spec, dict):
-            raise ValueError(f"{path} has no JOB_STORE")
-        return job_store(get_settings(JOB_STORE=spec))
+        content = read_source(path).data
+        spec = content.get("JOB_STORE", content)
+        if not isinstance(spec, dict) or "docs_store" not in spec:
+            raise ValueError(
+                f"{path} has no JOB_STORE: a mapping with docs_store and additional_stores"
+            )
+        try:
+            return job_store(get_settings(JOB_STORE=spec))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     if path.suffix in (".yaml", ".yml", ".json"):
         raise ValueError(f"no file {path}")
+    if is_there and not path.is_dir():
+        raise ValueError(f"no store in {path}: give {WHERE}")
     return embedded_job_store(path)

@@ -121,7 +121,9 @@ def submit(
     begin = time.monotonic()
     try:
         settings = load(config, CampaignFile)
-        structures = read_structures(settings.structures, config.parent.resolve())
+        structures = read_structures(
+            settings.structures, config.parent.resolve(), settings.max_atoms
+        )
         maker = CampaignMaker(
             campaign=settings.campaign,
             maker=OnTheFlyMaker(spec=settings.spec, mode=settings.mode),

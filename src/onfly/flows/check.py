@@ -9,11 +9,15 @@ from jobflow import Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.posterior import posterior_from_dict
+from onfly.dynamics.guards import shortest_distance
+from onfly.dynamics.stage_check import stage_problems
+from onfly.flows.machine import machine_problems
 from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
 from onfly.labels.stress import check_stress
 from onfly.potentials.foundation import check_foundation
 from onfly.rounds.new import new_run
+from onfly.schemas import to_atoms
 from onfly.session import Session
 from onfly.spec import RunSpec
 from onfly.structures import check_structure
@@ -44,22 +48,52 @@ def check_run(
     session
         Of the process; None makes one.
     here
-        Whether labels are computed on this machine, so that its programs count.
+        Whether the run is done on this machine, so that its programs, folders, device and earlier
+        runs count; False where workers do it.
     """
-    problems: list[str] = []
-    for number, structure in enumerate(structures):
-        name = "the structure" if len(structures) == 1 else f"structure {number + 1}"
-        problems += _said(lambda s=structure, n=name: check_structure(s, name=n))
+    problems = _structures(spec, structures)
     if problems:
         return problems
     problems += _said(
         lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     )
     problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
+    problems += _motion(spec, structures)
     problems += _foundation(spec, structures[0])
     problems += _labeller(spec, structures[0], maker, here)
-    for run_id in spec.labels.seed_from:
-        problems += _said(lambda r=run_id: _exists(session or Session(), r))
+    if here:
+        session = session or Session()
+        problems += machine_problems(session.settings)
+        for run_id in spec.labels.seed_from:
+            problems += _said(lambda r=run_id: _exists(session, r))
+    return list(dict.fromkeys(problems))
+
+
+def _structures(spec: RunSpec, structures: Sequence[Structure | Molecule]) -> list[str]:
+    if not structures:
+        return ["there is no structure to start from"]
+    limit = spec.guards.max_atoms
+    problems: list[str] = []
+    for number, structure in enumerate(structures):
+        name = "the structure" if len(structures) == 1 else f"structure {number + 1}"
+        problems += _said(lambda s=structure, n=name: check_structure(s, max_atoms=limit, name=n))
+    return problems
+
+
+def _motion(spec: RunSpec, structures: Sequence[Structure | Molecule]) -> list[str]:
+    """Return what would end the MD at its first step."""
+    given = spec.trajectories
+    problems = stage_problems(given.stages, to_atoms(structures[0]), given.time_step)
+    smallest = spec.guards.min_distance
+    for number, structure in enumerate(structures):
+        ratio = shortest_distance(to_atoms(structure), smallest)
+        if ratio < smallest:
+            name = "the structure" if len(structures) == 1 else f"structure {number + 1}"
+            problems.append(
+                f"{name} has two atoms at {ratio:.2f} of the sum of their covalent radii, and "
+                f"min_distance is {smallest:g}: the first step would be refused. Check the "
+                "positions and their unit, or lower min_distance"
+            )
     return problems
 
 

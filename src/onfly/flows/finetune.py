@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from jobflow import Flow, Maker
 from pymatgen.core import Molecule, Structure
 
+from onfly.flows.check import check_run
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
@@ -144,12 +145,17 @@ class OnTheFlyMaker(Maker):
         Raises
         ------
         ValueError
-            If a setting is impossible.
+            If a setting is impossible, or something is known that would keep the run from its end:
+            all of it, a line each. No model is loaded, and what only the machine that works on the
+            run needs (programs, devices, earlier runs) is not asked for.
         """
         structures = _as_list(structure)
         spec = self.resolved_spec
         if len(structures) > 1 and spec.trajectories.walkers == 1:
             spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
+        labeller = self._asked_labeller(spec)
+        if problems := check_run(spec, structures, maker=labeller, here=False):
+            raise ValueError("\n".join(problems))
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
         return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
 
@@ -165,11 +171,14 @@ class OnTheFlyMaker(Maker):
         """
         return self._flow(state, _as_list(structure), resumed=True)
 
-    def _labeller(self, spec: RunSpec, structure: Structure | Molecule) -> Maker:
-        maker, other = self.label_maker, self.round_maker.label_maker
+    def _asked_labeller(self, spec: RunSpec) -> Maker:
+        maker = self.label_maker
         if maker is None and spec.labels.labeller is not None:
             maker = label_maker(spec.labels.labeller.name, **spec.labels.labeller.kwargs)
-        maker = maker or VaspLabelMaker()
+        return maker or VaspLabelMaker()
+
+    def _labeller(self, spec: RunSpec, structure: Structure | Molecule) -> Maker:
+        maker, other = self._asked_labeller(spec), self.round_maker.label_maker
         if other is not None and other != maker:
             raise ValueError(
                 "round_maker.label_maker and label_maker differ: give the labeller as label_maker"

@@ -12,12 +12,14 @@ from monty.io import zopen
 from pymatgen.core import Molecule, Structure
 
 from onfly.spec.structures import QuerySpec, StructuresSpec
-from onfly.structures import read_structure
+from onfly.structures import MAX_ATOMS, read_structure
 
 __all__ = ["read_structures"]
 
 
-def read_structures(spec: StructuresSpec, folder: Path) -> list[Structure | Molecule]:
+def read_structures(
+    spec: StructuresSpec, folder: Path, max_atoms: int | None = MAX_ATOMS
+) -> list[Structure | Molecule]:
     """Return all structures of a campaign.
 
     Parameters
@@ -26,6 +28,8 @@ def read_structures(spec: StructuresSpec, folder: Path) -> list[Structure | Mole
         Where they are.
     folder
         To which paths are relative.
+    max_atoms
+        Largest number of atoms in a file; None allows any.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def read_structures(spec: StructuresSpec, folder: Path) -> list[Structure | Mole
         paths = [path for path in _matching(pattern, folder) if path.is_file()]
         if not paths:
             raise ValueError(f"no file {pattern} in {folder}")
-        found += [read_structure(path, spec.periodic) for path in paths]
+        found += [read_structure(path, spec.periodic, max_atoms=max_atoms) for path in paths]
     if spec.pymatgen is not None:
         found += _read_pymatgen(folder / spec.pymatgen)
     if spec.query is not None:

@@ -80,7 +80,7 @@ class AseLabelMaker(AseMaker):
     def __post_init__(self) -> None:
         """Check what can be checked before any work starts."""
         super().__post_init__()
-        if "." not in self.calculator:
+        if not isinstance(self.calculator, str) or "." not in self.calculator:
             raise ValueError(
                 f"calculator={self.calculator!r} is not a dotted name such as "
                 "'ase.calculators.emt.EMT'; for short names use onfly.labels.label_maker"

@@ -29,6 +29,7 @@ _UNREADABLE = ("qchem", "jdftx", "torchsim", "openmm", "lobster", "lammps")
 _MOVING = ("RelaxMaker", "TightRelaxMaker", "CellOptMaker", "MDMaker", "TransmuterMaker")
 _COMMANDS = {"cp2k": "CP2K_CMD", "aims": "AIMS_CMD", "abinit": "ABINIT_CMD"}
 _LAST_ELEMENT_OF_XTB = 86
+_XTB = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
 def check_labeller(
@@ -145,6 +146,9 @@ def _check_elements(maker: AseLabelMaker, structure: Structure | Molecule) -> li
 
         unknown = sorted(set(symbols) - set(parameters))
     elif maker.calculator == "tblite.ase.TBLite":
+        method = maker.calculator_kwargs.get("method", _XTB[0])
+        if method not in _XTB:
+            return [f"tblite has no method {method!r}: use {', '.join(_XTB)}"]
         unknown = sorted(s for s, z in symbols.items() if z > _LAST_ELEMENT_OF_XTB)
     else:
         unknown = []

@@ -10,13 +10,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ase.calculators.calculator import BaseCalculator, FileIOCalculator
 from jobflow import Maker
+
+from onfly.spec.base import not_finite
 
 __all__ = ["calculator_class", "check_keywords", "maker_class"]
 
@@ -45,6 +46,10 @@ def _look_up(path: str, what: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"the {what} {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise ValueError(
+            f"the {what} {path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     except SystemExit as error:  # a module that calls sys.exit when it is imported
         raise ValueError(
             f"the {what} {path!r} cannot be imported: it called sys.exit({error.code})"
@@ -65,6 +70,8 @@ def maker_class(path: str) -> type[Maker]:
             f"the labeller {path!r} is no Maker; ASE calculators go into "
             "onfly.labels.ase.AseLabelMaker(calculator=...)"
         )
+    if found.make is Maker.make:
+        raise ValueError(f"the labeller {path!r} makes nothing: give a class derived from it")
     return found
 
 
@@ -128,8 +135,8 @@ def check_keywords(path: str, target: Callable[..., Any], keywords: Mapping[str,
     for key, value in keywords.items():
         if not isinstance(key, str):
             raise ValueError(f"{path}: the keyword {key!r} is no name")
-        if bad := _not_finite(value):
-            raise ValueError(f"{path}: {key} is {bad}, it must be finite")
+        if bad := not_finite(value, key):
+            raise ValueError(f"{path}: {bad}, it must be finite")
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # classes of compiled modules
@@ -139,6 +146,8 @@ def check_keywords(path: str, target: Callable[..., Any], keywords: Mapping[str,
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = _known(target, named)
         complete = path in _COMPLETE
+        if complete:
+            _check_numbers(path, target, keywords)
         for key in keywords if known else ():
             near = difflib.get_close_matches(key, known, 1, _CLOSE)
             if key not in known and (complete or near):
@@ -151,6 +160,15 @@ def check_keywords(path: str, target: Callable[..., Any], keywords: Mapping[str,
         signature.bind(**keywords)
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _check_numbers(path: str, target: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
+    """Refuse what is no number where the default is one."""
+    for key, default in getattr(target, "default_parameters", {}).items():
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        value = keywords.get(key)
+        if number and isinstance(value, str | bool | list | dict):
+            raise ValueError(f"{path}: {key} is {value!r}, a number is expected")
 
 
 def _known(target: Callable[..., Any], named: list[str]) -> list[str]:
@@ -167,14 +185,3 @@ def _unknown(path: str, key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known) or 'none'}"
     return f"{path} has an unexpected keyword {key!r}: {hint}"
-
-
-def _not_finite(value: Any) -> float | None:
-    """Return the first nan or infinity within a value."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else value
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        return None
-    return next((bad for item in value if (bad := _not_finite(item)) is not None), None)

@@ -141,4 +141,7 @@ def _vasp_maker(name: str, kwargs: dict[str, Any]) -> VaspLabelMaker:
                 f"the labeller {name!r} has an unexpected keyword {key!r}: it knows "
                 f"{', '.join(sorted(known))}{tag}"
             )
+    for key in ("user_incar_settings", "user_kpoints_settings", "run_vasp_kwargs"):
+        if not isinstance(kwargs.get(key) or {}, Mapping):
+            raise ValueError(f"{key} of {name!r} must be a mapping, not {kwargs[key]!r}")
     return VaspLabelMaker.from_preset(name.removeprefix("vasp-"), **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pymatgen.core import Composition, DummySpecies, Element
 
 __all__ = ["model_criteria", "reduced_formula", "sorted_chemsys"]
 
+STATES = ("ready", "not accurate enough", "needs more audits", "stopped", "unproven")
 Range = float | tuple[float | None, float | None]
 
 
@@ -34,6 +36,12 @@ def model_criteria(
         If a formula or an element is unknown.
     """
     query: dict[str, Any] = {}
+    for name, value in (("threshold_ev", threshold_ev), ("temperature", temperature)):
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not 0 < number < math.inf:
+                raise ValueError(f"{name} {number} is not a positive number")
+    if min_coverage is not None and not 0 <= min_coverage <= 1:
+        raise ValueError(f"min_coverage {min_coverage} is not between 0 and 1")
     if formula is not None:
         query["formula_pretty"] = reduced_formula(formula)
     if chemsys is not None:
@@ -65,6 +73,8 @@ def model_criteria(
 
 
 def _states(wanted: Sequence[str]) -> Any:
+    if unknown := sorted({*wanted} - {*STATES}):
+        raise ValueError(f"no state {', '.join(unknown)}: use one of {', '.join(STATES)}")
     # models that 0.1 published are stored with its word
     names = [*wanted]
     if {"unproven", "needs more audits"} & {*wanted}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from importlib import import_module
 
@@ -58,11 +59,20 @@ def atoms_of(tolerance: Tolerance, atoms: Atoms) -> tuple[int, ...]:
 
 
 def _region(name: str, atoms: Atoms) -> tuple[int, ...]:
-    module, _, function = name.rpartition(".")
+    module, _, attribute = name.rpartition(".")
     try:
-        inside = np.asarray(getattr(import_module(module), function)(atoms.copy()), dtype=bool)
-    except (ImportError, AttributeError) as error:
+        function = getattr(import_module(module), attribute)
+    except Exception as error:  # whatever the module does when it is imported
         raise ValueError(f"region {name!r} cannot be imported: {error}") from error
+    # functions of the interpreter, such as os.system, take no atoms: they are not called
+    if not inspect.isfunction(function):
+        raise ValueError(f"region {name!r} is no function that is written in Python")
+    try:
+        inside = np.asarray(function(atoms.copy()), dtype=bool)
+    except Exception as error:
+        raise ValueError(
+            f"region {name!r} fails for this structure: {type(error).__name__}: {error}"
+        ) from error
     if inside.shape != (len(atoms),) or not inside.any():
         raise ValueError(
             f"region {name!r} must return a truth value for each of the {len(atoms)} atoms, and "

@@ -23,7 +23,8 @@ from onfly.labels.failures import kept_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
-from onfly.rounds.explore import FORCES_STD, STRESS_STD, rewound
+from onfly.rounds.explore import FORCES_STD, STRESS_STD
+from onfly.rounds.rewind import rewound
 from onfly.rounds.seeds import labels_of_runs
 from onfly.schemas import LabelDoc, RequestDoc, RunState, SuppliedRef, to_atoms, to_structure
 from onfly.session import OpenRun, Session, calibration_docs

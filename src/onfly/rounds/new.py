@@ -7,6 +7,7 @@ import uuid
 
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.workspace import check_run_id
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.dynamics.drivers import driver_of
 from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
@@ -30,6 +31,8 @@ def new_run(
     ValueError
         If the settings do not fit the structure.
     """
+    if run_id is not None:
+        check_run_id(run_id)
     stages = spec.trajectories.stages
     if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
         raise ValueError("an npt stage needs a periodic structure, not a molecule")
@@ -48,7 +51,7 @@ def new_run(
     posterior = from_any_structure(
         PosteriorDoc,
         structure,
-        run_id=run_id or f"{formula}-{uuid.uuid4().hex[:8]}",
+        run_id=f"{formula}-{uuid.uuid4().hex[:8]}" if run_id is None else run_id,
         campaign=campaign,
         spec=spec,
         threshold_ev=threshold,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, get_args
+from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-__all__ = ["Spec", "Unit"]
+__all__ = ["Spec", "Unit", "not_finite"]
+
+
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,20 @@ class Unit:
     """The unit of a setting, as ``Annotated[float, Unit("fs")]``; the docs show it."""
 
     symbol: str
+
+
+def not_finite(value: Any, name: str = "") -> str | None:
+    """Return where a nested value is nan or infinite, such as ``"a.0 is nan"``, or None."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{name} is {value}"
+    if isinstance(value, Mapping):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    else:
+        return None
+    below = (not_finite(v, f"{name}.{k}" if name else str(k)) for k, v in items)
+    return next((bad for bad in below if bad is not None), None)
 
 
 class Spec(BaseModel):
@@ -34,7 +53,22 @@ class Spec(BaseModel):
             annotation = cls.model_fields[str(info.field_name)].annotation
             if annotation is not bool and bool not in get_args(annotation):
                 raise ValueError(f"{str(value).lower()} is not possible here")
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError("a whole number of so many digits fits neither files nor databases")
+        elif isinstance(value, Mapping) and cls._is_free(str(info.field_name)):
+            if bad := not_finite(value):
+                raise ValueError(f"{bad}, it must be finite")
         return value
+
+    @classmethod
+    def _is_free(cls, name: str) -> bool:
+        """Whether a field takes any keys, whose values pydantic does not look at."""
+        annotation = cls.model_fields[name].annotation
+        for part in (annotation, *get_args(annotation)):
+            if get_origin(part) is dict:
+                inner = get_args(part)[1]
+                return not (isinstance(inner, type) and issubclass(inner, BaseModel))
+        return False
 
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with changes, validated again (pydantic's ``model_copy`` does not)."""

@@ -60,6 +60,12 @@ class CampaignFile(Spec):
         """Return the settings of the compounds that an override names, or those of all."""
         return self.overrides.get(key, self.spec)
 
+    @property
+    def max_atoms(self) -> int:
+        """Largest number of atoms that any compound may have; each is held against its own."""
+        specs = (self.spec, *self.overrides.values())
+        return max(spec.guards.max_atoms for spec in specs)
+
     @classmethod
     def from_source(cls, source: Source, origins: dict[Key, Key]) -> Self:
         """Build from a file; `origins` learns where what is in ``spec`` stands in it."""

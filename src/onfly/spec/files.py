@@ -118,7 +118,10 @@ def model_path(source: str, folder: Path) -> str:
     A source names a file if it begins with ``.``, ``~`` or ``/``, or if there is such a file in
     the folder.
     """
-    path = folder / Path(source).expanduser()
-    if source.startswith((".", "~", "/")) or path.is_file():
-        return str(path.resolve())
+    try:
+        path = folder / Path(source).expanduser()
+        if source.startswith((".", "~", "/")) or path.is_file():
+            return str(path.resolve())
+    except (OSError, RuntimeError):  # too long for a path, or of a user who is not there
+        pass
     return source

@@ -69,6 +69,7 @@ FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "max_temperature": ("guards", "max_temperature"),
     "min_distance": ("guards", "min_distance"),
     "max_volume_change": ("guards", "max_volume_change"),
+    "max_atoms": ("guards", "max_atoms"),
     "max_failures": ("stopping", "max_failures"),
 }
 

@@ -139,6 +139,12 @@ class GuardsSpec(Spec):
     max_volume_change: float = Field(
         2.0, gt=1, description="Largest ratio of the volume to the initial one, either way."
     )
+    max_atoms: Annotated[int, Unit("atoms")] = Field(
+        10_000,
+        ge=1,
+        description="Larger structures are refused before any work: labels of so many atoms are "
+        "rarely meant.",
+    )
 
 
 class StoppingSpec(Spec):

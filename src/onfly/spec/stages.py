@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ DYNAMICS: dict[tuple[str, str], bool] = {
 }
 _DEFAULT = {"nve": "velocityverlet", "nvt": "langevin", "npt": "nose-hoover-chain"}
 
+_HOTTEST = 100_000.0  # K; bonds of matter as potentials know it end far below
 _Kelvin = Annotated[float, Field(gt=0)]
 
 
@@ -153,6 +155,8 @@ StageSpec = MDStage
 def _kelvin(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
         raise ValueError(f"temperature {value} K is not positive")
+    if isinstance(value, int | float) and _HOTTEST < value < math.inf:
+        raise ValueError(f"temperature {value} K is above {_HOTTEST:g} K")
     return value
 
 
@@ -165,6 +169,7 @@ class TrajectoriesSpec(Spec):
     walkers: int = Field(
         1,
         ge=1,
+        le=10_000,
         description="Trajectories of the compound that share one posterior, each with velocities "
         "of its own.",
     )

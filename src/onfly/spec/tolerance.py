@@ -13,6 +13,9 @@ from onfly.spec.quantities import Quantity, format_quantity, known_units, parse_
 __all__ = ["Tolerance", "units_required"]
 
 
+_SMALLEST = 1e-9  # eV, eV/Å, eV/Å³
+
+
 def units_required(info: ValidationInfo) -> bool:
     """Whether a number without a unit is an error: it is in a file, and not in Python."""
     return bool(info.context and info.context.get("units_required"))
@@ -72,6 +75,13 @@ class Tolerance(Spec):
         if isinstance(value, str):
             return {**data, "value": parse_quantity(value, quantity)}
         return data
+
+    @field_validator("value")
+    @classmethod
+    def _not_below_rounding(cls, value: float) -> float:
+        if value < _SMALLEST:
+            raise ValueError(f"{value:g} is smaller than the rounding errors of energies")
+        return value
 
     @field_validator("species", "sites", mode="before")
     @classmethod

@@ -168,7 +168,10 @@ def _count(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:
 
 
 def _collect(node: yaml.Node, path: Key, lines: dict[Key, int]) -> None:
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.ScalarNode):
+        if "\0" in node.value:  # by an escape, such as "a\0b"; no file can be called so
+            raise _refuse("a null byte in a value", node)
+    elif isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -188,8 +191,15 @@ def _collect(node: yaml.Node, path: Key, lines: dict[Key, int]) -> None:
             _collect(value, (*path, index), lines)
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path, *, empty: bool = False) -> Source:
     """Read a settings file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    empty
+        Whether a file without any key is one.
 
     Raises
     ------
@@ -197,17 +207,22 @@ def read_source(path: Path) -> Source:
         If it cannot be read, or is not a mapping in valid YAML.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # a device has no end
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a name with a null byte
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}") from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path} has {len(raw)} bytes: a settings file has at most {MAX_BYTES}")
+        raise ConfigError(f"{path} is too large: a settings file has at most {MAX_BYTES} bytes")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8 text: save the file as UTF-8") from None
     data, lines = parse_yaml(text, str(path))
+    if data is None and empty:
+        data = {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold `key: value` lines")
     strange = [key for key in data if not isinstance(key, str)]

@@ -75,7 +75,7 @@ def _from_spec(spec: dict) -> JobStore:
         return cast("JobStore", JobStore.from_dict(spec))
     try:
         return JobStore.from_dict_spec(spec)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever the stores raise at their arguments
         raise ValueError(
             f"JOB_STORE cannot be built ({type(error).__name__}: {error}). It needs docs_store and "
             "additional_stores, each with `type` (a maggma store, EmbeddedStore or "
@@ -88,7 +88,13 @@ def _jobflow_store() -> tuple[JobStore, str] | None:
     from jobflow.settings import JobflowSettings
 
     path = Path(os.environ.get("JOBFLOW_CONFIG_FILE", "~/.jobflow.yaml")).expanduser()
-    configured = JobflowSettings(CONFIG_FILE=str(path))  # type: ignore[call-arg]
+    try:
+        configured = JobflowSettings(CONFIG_FILE=str(path))  # type: ignore[call-arg]
+    except Exception as error:  # of its YAML, of pydantic, of maggma's stores
+        text = str(error).splitlines()[0] if str(error) else ""
+        raise ValueError(
+            f"jobflow's settings {path} cannot be used: {type(error).__name__}: {text}"
+        ) from error
     if "JOB_STORE" not in configured.model_fields_set:
         return None  # jobflow's default keeps everything in memory
     return configured.JOB_STORE, f"JOB_STORE of jobflow ({path})"
