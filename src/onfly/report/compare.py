@@ -20,6 +20,18 @@ __all__ = ["build_comparison", "comparison_drawings"]
 # height of the bars of one model, in points
 _ROW = 44
 _WIDTH = 0.36
+# names of rows in words, where the name of the field is not one
+_WORDS = {
+    "formula_pretty": "formula",
+    "chemsys": "elements",
+    "threshold_ev": "tolerance (eV)",
+    "n_labels": "labels",
+    "n_audits": "audits",
+    "n_audits_within": "audits within the tolerance",
+    "temperature_range": "temperature (K)",
+    "n_steps": "MD steps",
+    "drift": "change of the weights (prior std)",
+}
 
 
 def build_comparison(
@@ -66,7 +78,7 @@ def build_comparison(
             models=heads,
             drawings=drawings,
             rows=[
-                {"name": name, "values": values, "differs": len(set(values)) > 1}
+                {"name": _WORDS.get(name, name.replace("_", " ")), "values": values, "differs": len(set(values)) > 1}
                 for name, values in rows.items()
             ],
             svg=svg_text,
