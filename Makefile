@@ -8,6 +8,11 @@ NEQUIP := .venv-nequip
 REMOTE := .venv-remote
 EQUIFORMER := .venv-equiformer
 DOCS := .venv-docs
+WHEEL := .venv-wheel
+# Folder with the versions the tests passed with, a file an environment; `make CONSTRAINTS= …` takes
+# the newest releases instead.
+CONSTRAINTS ?= constraints
+pinned = $(if $(CONSTRAINTS),-c $(CONSTRAINTS)/$(1).txt)
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
 # What is imported is compiled once, after the installation (half a minute on two cores), and not by
@@ -20,7 +25,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist worksteal --durations=25
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-main test-nequip test-remote test-docs test-equiformer test-slow docs lint clean
+.PHONY: demo test test-main test-nequip test-remote test-docs test-equiformer test-slow test-wheel
+.PHONY: docs lint wheel constraints clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/onfly demo
@@ -57,31 +63,54 @@ docs: $(DOCS)/.ready
 
 test-docs: docs
 
-$(VENV)/.ready: pyproject.toml
+wheel: $(VENV)/.ready-test
+	rm -rf dist
+	$(VENV)/bin/python -m hatchling build -t wheel
+
+# What a user gets: the wheel in an empty environment without any extra. Not part of `make test`: it
+# takes minutes.
+test-wheel: wheel
+	rm -rf $(WHEEL) && $(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python $(PIP) "$(TORCH)"
+	$(WHEEL)/bin/python $(PIP) $(call pinned,main) dist/*.whl
+	cd $(WHEEL) && bin/onfly --help && bin/python -c "import onfly; print(onfly.__file__)"
+	cd $(WHEEL) && ONFLY_ARTIFACT_DIR=artifacts ONFLY_STORE_DIR=store \
+	  bin/python ../examples/01_first_run.py
+
+# Written from the environments that there are; torch stays open.
+constraints:
+	for name in main nequip remote docs; do \
+	  venv=.venv$$(test $$name = main || echo -$$name); test -x $$venv/bin/python || continue; \
+	  $$venv/bin/python -m pip freeze --exclude-editable --exclude torch --exclude onfly \
+	    | grep -E '^[A-Za-z0-9._-]+==' | grep -vE '^(nvidia-.*-cu[0-9]+|cuda-.*|triton)==' \
+	    > constraints/$$name.txt; \
+	done
+
+$(VENV)/.ready: pyproject.toml $(wildcard constraints/main.txt)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) "$(TORCH)"
-	$(VENV)/bin/python $(PIP) -e ".[chgnet,mace,tblite]"
+	$(VENV)/bin/python $(PIP) $(call pinned,main) -e ".[chgnet,mace,tblite]"
 	-$(VENV)/bin/python $(COMPILE) $(VENV)/$(SITE)
 	touch $@
 
 # The database server of the tests is a program of its own under the GPL: it is started, never
 # imported, and its Python dependencies are not needed.
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(VENV)/bin/python $(PIP) -e ".[test,dev]"
+	$(VENV)/bin/python $(PIP) $(call pinned,main) -e ".[test,dev]"
 	$(VENV)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
 	-$(VENV)/bin/python $(COMPILE) $(VENV)/$(SITE)
 	touch $@
 
-$(DOCS)/.ready: pyproject.toml
+$(DOCS)/.ready: pyproject.toml $(wildcard constraints/docs.txt)
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python $(PIP) "pip>=25.1"
-	$(DOCS)/bin/python $(PIP) --group docs
+	$(DOCS)/bin/python $(PIP) $(call pinned,docs) --group docs
 	touch $@
 
-$(NEQUIP)/.ready: pyproject.toml
+$(NEQUIP)/.ready: pyproject.toml $(wildcard constraints/nequip.txt)
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/python $(PIP) "$(TORCH)"
-	$(NEQUIP)/bin/python $(PIP) -e ".[nequip,test]"
+	$(NEQUIP)/bin/python $(PIP) $(call pinned,nequip) -e ".[nequip,test]"
 	-$(NEQUIP)/bin/python $(COMPILE) $(NEQUIP)/$(SITE)
 	touch $@
 
@@ -93,13 +122,13 @@ $(EQUIFORMER)/.ready: pyproject.toml
 	-$(EQUIFORMER)/bin/python $(COMPILE) $(EQUIFORMER)/$(SITE)
 	touch $@
 
-$(REMOTE)/.ready: pyproject.toml
+$(REMOTE)/.ready: pyproject.toml $(wildcard constraints/remote.txt)
 	test -x $(REMOTE)/bin/python || $(PYTHON) -m venv $(REMOTE)
 	$(REMOTE)/bin/python $(PIP) "$(TORCH)"
-	$(REMOTE)/bin/python $(PIP) -e ".[remote,test]"
+	$(REMOTE)/bin/python $(PIP) $(call pinned,remote) -e ".[remote,test]"
 	$(REMOTE)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
 	-$(REMOTE)/bin/python $(COMPILE) $(REMOTE)/$(SITE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEQUIP) $(REMOTE) $(EQUIFORMER) $(DOCS) onfly-demo site
+	rm -rf $(VENV) $(NEQUIP) $(REMOTE) $(EQUIFORMER) $(DOCS) $(WHEEL) onfly-demo site dist

@@ -179,6 +179,8 @@ def test_submitting_again_adds_only_what_is_missing(app, cluster, tmp_path):
     records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
     assert {r["state"] for r in records} == {"waiting"}
     assert len(records) == 5
+    # what each waits for: a worker that takes its first job
+    assert {tuple(r["queue"].items()) for r in records} == {(("READY", 1),)}
 
 
 def test_a_failed_job_is_shown_with_its_reason(app, cluster, tmp_path, monkeypatch):
@@ -192,6 +194,11 @@ def test_a_failed_job_is_shown_with_its_reason(app, cluster, tmp_path, monkeypat
     first = fireworks.find_one({"name": "otf round"}, sort=[("fw_id", 1)])
     launch_rocket(cluster.launchpad, FWorker(category="gpu"), fw_id=first["fw_id"])
     label = fireworks.find_one({"name": "emt label 0"})
+    records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
+    held = next(r for r in records if r["formula_pretty"] == formula)
+    assert held["state"] == "running"
+    assert held["waits_since"]
+    assert set(held["queue"]) == {"READY"}, "labels that no worker has taken"
     with monkeypatch.context() as patch:
         patch.setattr("onfly.labels.ase.AseLabelMaker.run", _broken)
         launch_rocket(cluster.launchpad, FWorker(category="cpu"), fw_id=label["fw_id"])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import yaml
 from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
+from ase.calculators.fd import calculate_numerical_forces
 
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState, posterior_from_dict
@@ -17,13 +19,17 @@ from onfly.dynamics.criteria import AnyOf, Calibrations, Criterion, EnergyCriter
 from onfly.dynamics.driver import Finished, LabelRequest, Moved
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.state import MDState
+from onfly.jobs.resident import run_loop
+from onfly.labels.presets import label_maker
 from onfly.potentials import load_foundation
+from onfly.rounds.new import new_run
 from onfly.spec.files import RunFile
 from onfly.spec.yaml import load
+from onfly.testing.contracts import check_potential
 from tests.examples.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-MODULES = ("my_posterior", "my_region", "my_criterion", "my_driver")
+MODULES = ("my_labeller", "my_potential", "my_posterior", "my_region", "my_criterion", "my_driver")
 
 
 @pytest.fixture
@@ -67,6 +73,34 @@ def predictor(posterior):
     return Predictor(potential, posterior, state, scales, strategy="sequential")
 
 
+def test_labeller_has_one_surface(package, crystal):
+    crystal.calc = importlib.import_module("my_labeller").ScaledEMT(factor=1.05)
+    assert crystal.get_forces() == pytest.approx(
+        calculate_numerical_forces(crystal, eps=1e-4), abs=1e-5
+    )
+    plain = crystal.copy()
+    plain.calc = EMT()
+    assert crystal.get_potential_energy() == pytest.approx(1.05 * plain.get_potential_energy())
+    assert crystal.get_stress() == pytest.approx(1.05 * plain.get_stress())
+
+
+def test_potential_keeps_the_contract(package, crystal):
+    potential = load_foundation("my-morse", elements=["Cu"])
+    check_potential(potential, crystal)
+
+
+def test_labeller_and_potential_carry_a_run(package, spec, structure):
+    text = next(
+        t for t in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S) if "ScaledEMT" in t
+    )
+    given = yaml.safe_load(text)["labeller"]
+    settings = spec(foundation_model="my-morse", threshold="200 meV")
+    state = new_run(settings, structure, run_id="outside")
+    state = run_loop(state, [structure], label_maker(given["name"], **given["kwargs"]))
+    assert state.phase == "publish"
+    assert state.posterior.n_labels > 0
+
+
 def test_posterior_is_found_and_widens_the_error_bar(package, crystal):
     plain = posterior_from_dict({"kind": "last_layer", "n_members": 2})
     careful = posterior_from_dict({"kind": "careful", "n_members": 2, "factor": 3.0})
@@ -88,7 +122,6 @@ def test_posterior_in_a_file(package):
 def test_region_selects_the_top_layer(package):
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    from onfly.rounds.new import new_run
     from onfly.spec import RunSpec
 
     text = re.search(r"^```yaml\n(tolerance:\n.*?)^```", PAGE, re.M | re.S)[1]

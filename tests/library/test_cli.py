@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from onfly.cli import doctor, models
 from onfly.cli import store as store_command
 from onfly.library import ModelLibrary
 from onfly.schemas import FineTunedModelDoc
+from onfly.schemas.model import ErrorStatistics
 from onfly.settings import get_settings
 from onfly.stores import embedded_job_store, job_store
 from onfly.testing.models import toy_label, toy_model, toy_run, water, write_toy_run
@@ -164,3 +166,39 @@ def test_doctor_finds_what_is_wrong(monkeypatch, name, value, check, words):
     assert [f["check"] for f in errors] == [check]
     assert words in errors[0]["message"]
     assert errors[0]["remedy"]
+
+
+def _errors(rmse):
+    return ErrorStatistics(
+        n=20,
+        within_threshold=19,
+        rmse=rmse,
+        foundation_rmse=0.21,
+        force_rmse=0.04,
+        foundation_force_rmse=0.16,
+    )
+
+
+def test_compare_as_a_page(library, tmp_path):
+    root = get_settings().ARTIFACT_DIR
+    for name, rmse in (("a-1", 0.02), ("b-2", 0.05)):
+        known = {"n_labels": 40, "n_waits": 9, "coverage_interval": (0.75, 0.99)}
+        library.publish(toy_model(root, name, audits=_errors(rmse), verdict=VERDICT, **known))
+    page = tmp_path / "out/compare.html"
+    shown = _invoke(models.app, "compare", "a-1", "b-2", "--html", page)
+    assert str(page) in shown.stdout
+    text = page.read_text()
+    assert "2 models compared" in text
+    assert text.count('data-figure="compare-') == 4
+    assert "40 in 9 waits" in text
+    assert "≠" in text
+    urls = set(re.findall(r"https?://[\w.]+", text))
+    assert urls <= {"http://www.w3.org"}, "the page needs no network"
+    pictures = {path.stem for path in (tmp_path / "out/compare_figures").glob("*.png")}
+    assert pictures == {f"compare-{n}" for n in ("energy", "force", "labels", "coverage")}
+    columns = _invoke(models.app, "compare", "a-1", "b-2", "--html", page, "--json").stdout
+    assert len(json.loads(columns)) == 2
+    # what a model has no numbers for is left out
+    _invoke(models.app, "compare", "first", "second", "--html", page)
+    assert page.read_text().count("<figure") == 2
+    assert "two models" in _invoke(models.app, "compare", "a-1", "--html", page, code=2).stderr

@@ -17,6 +17,9 @@ import pytest
 from tests.cli.test_kill import command, prepare
 
 from onfly.report import build_campaign_report, build_report
+from onfly.report.compare import build_comparison
+from onfly.schemas.model import ErrorStatistics
+from onfly.testing.models import toy_model
 
 CHROMIUM = next(
     (
@@ -371,6 +374,67 @@ def test_campaign_of_ten_sorts_filters_and_links(browser, write_run, tmp_path):
     browser.wait_until(f"file://{folders[1] / 'report.html'}")
     assert browser.run("document.querySelectorAll('.plot svg').length") >= 10
     assert browser.complaints() == []
+
+
+def _narrow(browser, width=400):
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+
+
+def test_comparison_of_models_on_a_desk_and_a_phone(browser, tmp_path):
+    known = {"n_labels": 40, "n_waits": 9, "coverage_interval": (0.75, 0.99)}
+    errors = {"rmse": 0.02, "foundation_rmse": 0.2, "force_rmse": 0.04}
+    models = [
+        toy_model(
+            tmp_path / "artifacts",
+            f"CuAu-0123456789a{number}",
+            state=state,
+            audits=ErrorStatistics(n=20, foundation_force_rmse=0.16, **errors),
+            **known,
+        )
+        for number, state in enumerate(("ready", "needs more audits", "not accurate enough"))
+    ]
+    page = build_comparison(models, {"state": ["a", "b", "b"]}, tmp_path / "c.html", png=False)
+    browser.open(page)
+    _check_figures(browser, 4)
+    _narrow(browser)
+    try:
+        browser.open(page)
+        _check_figures(browser, 4)
+        assert browser.run("document.documentElement.scrollWidth") <= 400
+        # every badge stays within its tile
+        inside = browser.run("""
+        Array.from(document.querySelectorAll(".tile .badge")).every((badge) =>
+          badge.getBoundingClientRect().right <= badge.parentElement.getBoundingClientRect().right)
+        """)
+        assert inside
+        assert browser.complaints() == []
+        assert browser.requests() == []
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_campaign_on_a_phone_and_on_paper(browser, write_run, tmp_path):
+    folders = [write_run(run_id=name, n_steps=60) for name in "ab"]
+    page = build_campaign_report(folders, tmp_path / "campaign.html")
+    _narrow(browser)
+    try:
+        browser.open(page)
+        assert browser.run("document.documentElement.scrollWidth") <= 400
+        assert browser.complaints() == []
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        hint = "getComputedStyle(document.querySelector('.subtitle .on-screen')).display"
+        assert browser.run(hint) == "none", "nobody clicks on paper"
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_the_page_prints_with_its_tables_open(browser, page):

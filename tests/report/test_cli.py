@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from onfly.cli import report as module
+from onfly.flows.manifest import CampaignManifest
 
 
 @pytest.fixture
@@ -60,3 +63,32 @@ def test_watch_ends_with_the_run(write_run, invoke, monkeypatch):
     page = (running / "report.html").read_text()
     assert "http-equiv" not in page
     assert "Ready" in page or "Needs more audits" in page or "Not accurate" in page
+
+
+def test_watch_of_a_campaign_goes_on_while_compounds_have_not_begun(
+    write_run, invoke, tmp_path, monkeypatch
+):
+    """A campaign is not over when all that has begun is."""
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
+    begun = write_run(run_id="a", n_steps=60)
+    manifest = CampaignManifest(
+        campaign="sulfides", target="local", compounds={"a": "CaZrS3", "b": "NaCl"}
+    )
+    manifest.write(tmp_path)
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            shutil.copytree(begun, begun.with_name("b"))
+            text = (begun / "run.json").read_text().replace('"a"', '"b"')
+            (begun.with_name("b") / "run.json").write_text(text)
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    result = invoke("watch", "sulfides", "--every", "5")
+    assert result.exit_code == 0, result.output
+    assert waits == [5, 5]
+    lines = [line for line in result.output.splitlines() if "compounds:" in line]
+    assert "1 waiting" in lines[0]
+    assert "waiting" not in lines[1]
+    assert len(lines) == 2, "a line that says the same is not printed again"

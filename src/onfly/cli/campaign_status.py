@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -19,7 +19,7 @@ from onfly.cli.records import run_record
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.settings import OnflySettings
 
-__all__ = ["campaign_records", "rest_seconds", "show_campaign"]
+__all__ = ["campaign_records", "doing", "rest_seconds", "show_campaign", "summary"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
         typer.echo(json.dumps(records, indent=1))
         return
     console = Console()
-    table = Table("run", "formula", "state", "MD steps", "labels", "audits within", "rest", "")
+    names = ("run", "formula", "state", "now", "MD steps", "labels", "audits within", "rest", "")
+    table = Table(*names)
     for r in records:
         audits = f"{r['n_audits_within']}/{r['n_audits']}"
         if r["coverage"] is not None:
@@ -60,6 +61,7 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
             r["run_id"],
             r["formula_pretty"],
             r["state"],
+            doing(r),
             f"{r['md_step']}/{r['n_steps_total']}" if r["n_steps_total"] else "",
             str(r["n_labels"]),
             audits,
@@ -67,12 +69,34 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
             r["failure"] or "",
         )
     console.print(table)
-    counts = Counter(r["state"] for r in records)
-    text = ", ".join(f"{counts[state]} {state}" for state in sorted(counts, key=_rank))
-    console.print(f"{len(records)} compounds: {text}", highlight=False)
+    console.print(summary(records), highlight=False)
     rest = rest_seconds(records)
     if rest:
         console.print(f"at the pace so far, all is done in {duration(rest)}", highlight=False)
+
+
+def summary(records: list[dict[str, Any]]) -> str:
+    """Return in one sentence how many compounds are in which state."""
+    counts = Counter(r["state"] for r in records)
+    text = ", ".join(f"{counts[state]} {state}" for state in sorted(counts, key=_rank))
+    return f"{len(records)} compounds: {text}"
+
+
+def doing(record: dict[str, Any]) -> str:
+    """Return what a run does, what its labels wait for in the queue, and since when."""
+    if record["state"] not in ("running", "waiting"):
+        return ""
+    text = str(record["activity"])
+    queue = record.get("queue")
+    if queue:
+        text += f" ({', '.join(f'{n} {state}' for state, n in sorted(queue.items()))})"
+    # jobs that nobody works on have waited since the run last moved
+    idle = queue and not any("RUNNING" in state for state in queue)
+    since = record["waits_since"] or (record["updated_at"] if idle else None)
+    if since is not None:
+        waited = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+        text += f", for {duration(max(waited, 0.0))}"
+    return text
 
 
 def campaign_records(
@@ -112,8 +136,9 @@ def campaign_records(
         for run_id, formula in submitted.items()
         if run_id not in begun
     ]
-    failed = _failures(manifest)
+    failed, queues = _ask_manager(manifest)
     for r in records:
+        r["queue"] = queues.get(r["run_id"], {})
         if r["run_id"] in failed and r["state"] in ("running", "waiting"):
             r.update(state="failed", failure=failed[r["run_id"]], rest_seconds=None)
     return sorted(records, key=lambda r: (_rank(r["state"]), r["formula_pretty"], r["run_id"]))
@@ -177,31 +202,39 @@ def _damaged(campaign: str, run_id: str, formula: str, error: ValueError) -> dic
     return _waiting(campaign, run_id, formula) | told
 
 
-def _failures(manifest: CampaignManifest | None) -> dict[str, str]:
-    """Ask the workflow manager what holds runs up; without an answer the rest is shown."""
+def _ask_manager(
+    manifest: CampaignManifest | None,
+) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Ask the workflow manager what holds runs up, and which of their jobs wait or run.
+
+    Without an answer the rest is shown.
+    """
     if manifest is None or manifest.target == "local":
-        return {}
+        return {}, {}
     try:
         if manifest.target == "remote":
             from onfly.flows import remote
 
-            return remote.failures(manifest.project, manifest.campaign)
-        return _fireworks_failures(manifest)
+            where = (manifest.project, manifest.campaign)
+            return remote.failures(*where), remote.queue_states(*where)
+        from onfly.flows import launchpad as fireworks
+
+        launchpad = _launchpad(manifest)
+        return (
+            fireworks.failures(launchpad, manifest.campaign),
+            fireworks.queue_states(launchpad, manifest.campaign),
+        )
     except Exception as error:  # whatever drivers of databases raise
         logger.warning("the workflow manager does not answer: %s", error)
-        return {}
+        return {}, {}
 
 
-def _fireworks_failures(manifest: CampaignManifest) -> dict[str, str]:
+def _launchpad(manifest: CampaignManifest) -> Any:
     from fireworks import LaunchPad
 
-    from onfly.flows import launchpad as fireworks
-
     if manifest.launchpad is None:
-        launchpad = LaunchPad.auto_load()
-    else:
-        launchpad = LaunchPad.from_file(manifest.launchpad)
-    return fireworks.failures(launchpad, manifest.campaign)
+        return LaunchPad.auto_load()
+    return LaunchPad.from_file(manifest.launchpad)
 
 
 def _rank(state: str) -> int:

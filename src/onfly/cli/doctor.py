@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,11 +14,17 @@ from rich.table import Table
 __all__ = ["app", "doctor", "register"]
 
 app = typer.Typer()
+# answered for the file itself, if one is given
+_GENERAL = ("foundation models", "labellers", "VASP")
 _MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "error": "[red]error[/red]"}
 
 
 @app.command()
 def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="YAML file of a run or a campaign: what is missing for it?"),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -29,9 +36,11 @@ def doctor(
 ) -> None:
     """Check settings, stores, artifact directory, foundation models, labellers and VASP.
 
-    Ends with code 1 if something that every run needs does not work, or, with --verify, if
-    something that was written cannot be used any more. Each damaged thing is named, with what it
-    can be made again from; what costs nothing, or has a sound copy, is a warning and ends with 0.
+    With a settings file, also whether all that this file needs is there: packages, model files,
+    programs, pseudopotentials, elements. Ends with code 1 if something is missing that every run,
+    or this one, needs; with --verify, if something that was written cannot be used any more. Each
+    damaged thing is named, with what it can be made again from; what costs nothing, or has a sound
+    copy, is a warning and ends with 0.
     """
     if verify:
         from onfly.cli.verify import show_damage
@@ -41,6 +50,11 @@ def doctor(
     from onfly.cli.checks import run_checks
 
     findings = list(run_checks())
+    if config is not None:
+        from onfly.cli.needs import file_findings
+
+        findings = [f for f in findings if f.check not in _GENERAL]
+        findings += file_findings(config)
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
     else:

@@ -158,17 +158,31 @@ def show(
 @app.command()
 def compare(
     model_ids: Annotated[list[str], typer.Argument(help="Two or more.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write a page with figures, and these as PNG beside it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show models side by side; rows in which they differ are marked."""
     library = _library(True)
-    found = [_get(library, model_id).model_dump(mode="json") for model_id in model_ids]
+    models = [_get(library, model_id) for model_id in model_ids]
+    found = [model.model_dump(mode="json", exclude={"weights"}) for model in models]
     rows = {name: [content[name] for content in found] for name in SUMMARY[1:]}
     for kind in ("interventions", "audits"):
         for name in ("rmse", "max_abs", "foundation_rmse", "force_rmse", "foundation_force_rmse"):
             rows[f"{kind} {name}"] = [content[kind][name] for content in found]
     for name in ("drift", "n_steps", "stop_reason"):
         rows[name] = [content[name] for content in found]
+    if html is not None:
+        from onfly.report.compare import build_comparison  # imports matplotlib
+
+        texts = {name: [_text(value) for value in values] for name, values in rows.items()}
+        try:
+            page = build_comparison(models, texts, html)
+        except (OSError, ValueError) as error:
+            raise fail(error) from None
+        typer.echo(str(page), err=as_json)
     if as_json:
         columns = [
             {"model_id": model_id} | {name: values[i] for name, values in rows.items()}

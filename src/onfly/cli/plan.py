@@ -25,7 +25,7 @@ from onfly.spec.files import RunFile
 from onfly.spec.yaml import ConfigError, load, read_source
 from onfly.structures import read_structure
 
-__all__ = ["plan", "register"]
+__all__ = ["plan", "register", "runs_of"]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def plan(
 ) -> None:
     """Show what a run or a campaign will cost in labels, waits and time; nothing is labelled."""
     try:
-        runs = _runs(config)
+        runs = runs_of(config)
         problems = [f"{n}: {p}" for n, (spec, s) in runs.items() for p in check_run(spec, [s])]
         if problems:
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
@@ -102,8 +102,16 @@ def _record(
     return record
 
 
-def _runs(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
-    """Return settings and structure of all runs that a file is for."""
+def runs_of(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
+    """Return settings and structure of all runs that a file of a run or a campaign is for.
+
+    Raises
+    ------
+    ConfigError
+        If the file has an error.
+    ValueError
+        If a structure cannot be read.
+    """
     if "campaign" not in read_source(config).data:
         file = load(config, RunFile)
         structure = read_structure(

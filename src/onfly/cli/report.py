@@ -23,8 +23,8 @@ OutOption = Annotated[
 ]
 
 
-def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tuple[Path, bool]:
-    """Write the page; return it and whether anything still runs."""
+def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tuple[Path, bool, str]:
+    """Write the page; return it, whether anything still runs, and how a campaign stands."""
     # matplotlib and the rest take a second to import: not for `onfly --help`
     from onfly.report import build_campaign_report, build_report, find_runs, judge
     from onfly.report.data import load_documents
@@ -40,11 +40,27 @@ def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tup
             default = given / "campaign.html" if given.is_dir() else root / f"{target}.html"
             page = build_campaign_report(folders, out or default, png=png, refresh=refresh)
         running = any(judge(*load_documents(folder)).state == "running" for folder in folders)
+        line, waiting = ("", False) if single else _campaign(target)
     except (OSError, ValueError) as error:
         from onfly.cli.errors import fail
 
         raise fail(error) from None
-    return page, running
+    return page, running or waiting, line
+
+
+def _campaign(name: str) -> tuple[str, bool]:
+    """Return in a line how a campaign stands, and whether some of its compounds have not begun."""
+    from onfly.cli.campaign_status import campaign_records, doing, summary
+    from onfly.flows.manifest import read_manifest
+    from onfly.settings import get_settings
+
+    settings = get_settings()
+    manifest = read_manifest(settings.ARTIFACT_DIR, name)
+    if manifest is None:
+        return "", False  # a folder of runs, which says nothing of what is to come
+    records = campaign_records(name, settings, manifest)
+    now = [f"{r['run_id']}: {doing(r)}" for r in records if r["state"] == "running"]
+    return "\n  ".join([summary(records), *now]), any(r["state"] == "waiting" for r in records)
 
 
 def report(
@@ -55,7 +71,7 @@ def report(
     ] = True,
 ) -> None:
     """Write the report of a run, or of all runs of a campaign, as one HTML page."""
-    page, _ = _write(run, out, png, None)
+    page, *_ = _write(run, out, png, None)
     typer.echo(str(page))
 
 
@@ -69,14 +85,20 @@ def watch(
         bool, typer.Option("--png/--no-png", help="Also write the figures as PNG files.")
     ] = False,
 ) -> None:
-    """Write the report again and again until the run ends; an open page follows by itself."""
-    shown = False
+    """Write the report again and again until the run ends; an open page follows by itself.
+
+    Of a campaign, also a line for each run that is working or waiting, when something has changed.
+    """
+    shown, said = False, ""
     try:
         while True:
-            page, running = _write(run, out, png, every)
+            page, running, line = _write(run, out, png, every)
             if not shown:
                 typer.echo(f"{page} (renewed every {every} s; Ctrl-C ends)")
                 shown = True
+            if line and line != said:
+                typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+                said = line
             if not running:
                 break
             time.sleep(every)

@@ -11,6 +11,7 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import RunWorkspace
+from onfly.schemas.version import DOC_VERSION, check_version
 
 __all__ = ["Start", "read_start", "write_start"]
 
@@ -36,7 +37,8 @@ class Start:
 
 def write_start(workspace: RunWorkspace, start: Start) -> None:
     """Write the file."""
-    content = {"mode": start.mode, "structures": [s.as_dict() for s in start.structures]}
+    content: dict[str, object] = {"doc_version": DOC_VERSION, "mode": start.mode}
+    content |= {"structures": [s.as_dict() for s in start.structures]}
     atomic_write(workspace.folder / FILE, json.dumps(content).encode())
 
 
@@ -53,6 +55,7 @@ def read_start(workspace: RunWorkspace) -> Start:
     path = workspace.folder / FILE
     try:
         content = json.loads(path.read_text())
+        check_version(content.get("doc_version", DOC_VERSION))
         structures = tuple(
             (Molecule if s["@class"] == "Molecule" else Structure).from_dict(s)
             for s in content["structures"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,9 +11,8 @@ from rich.table import Table
 
 from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import list_runs
-from onfly.cli.campaign_status import show_campaign
+from onfly.cli.campaign_status import doing, show_campaign
 from onfly.cli.errors import fail
-from onfly.cli.live import duration
 from onfly.cli.records import run_record
 from onfly.settings import get_settings
 
@@ -72,14 +70,3 @@ def status(
             r["last_failure"] or "",
         )
     console.print(table)
-
-
-def doing(record: dict[str, Any]) -> str:
-    """Return what a run does, and for labels how long it has waited."""
-    if record["state"] != "running":
-        return ""
-    text = record["activity"]
-    if record["waits_since"] is not None:
-        since = datetime.now(UTC) - datetime.fromisoformat(record["waits_since"])
-        text += f", for {duration(max(since.total_seconds(), 0.0))}"
-    return text

@@ -12,7 +12,7 @@ from fireworks import LaunchPad
 from jobflow import Flow, JobStore
 from jobflow.managers.fireworks import flow_to_workflow
 
-__all__ = ["add_flows", "failures", "reason_of", "workflow_states"]
+__all__ = ["add_flows", "failures", "queue_states", "reason_of", "workflow_states"]
 
 _BATCH = 20
 _CAMPAIGN = "metadata.onfly.campaign"
@@ -97,6 +97,22 @@ def failures(launchpad: LaunchPad, campaign: str) -> dict[str, str]:
         found[nodes[firework["fw_id"]]] = (
             f"{firework['name']} (firework {firework['fw_id']}): {_reason(launch)}"
         )
+    return found
+
+
+def queue_states(launchpad: LaunchPad, campaign: str) -> dict[str, dict[str, int]]:
+    """Return, by run identifier, how many of its jobs run (RUNNING) and wait for a worker.
+
+    Jobs that wait for others of their workflow are not counted.
+    """
+    nodes: dict[int, str] = {}
+    for doc in launchpad.workflows.find({_CAMPAIGN: campaign}, {_RUN: 1, "nodes": 1}):
+        nodes |= dict.fromkeys(doc["nodes"], doc["metadata"]["onfly"]["run_id"])
+    found: dict[str, dict[str, int]] = {}
+    query = {"fw_id": {"$in": list(nodes)}, "state": {"$in": ["READY", "RESERVED", "RUNNING"]}}
+    for firework in launchpad.fireworks.find(query, {"fw_id": 1, "state": 1}):
+        counts = found.setdefault(nodes[firework["fw_id"]], {})
+        counts[firework["state"]] = counts.get(firework["state"], 0) + 1
     return found
 
 

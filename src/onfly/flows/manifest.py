@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from onfly.artifacts.atomic import atomic_write
+from onfly.schemas.version import DOC_VERSION, DocVersion
 
 __all__ = ["CampaignManifest", "Target", "manifest_path", "read_manifest"]
 
@@ -17,6 +18,7 @@ Target = Literal["fireworks", "remote", "local"]
 class CampaignManifest(BaseModel):
     """The compounds of a campaign and the manager that runs them."""
 
+    doc_version: DocVersion = DOC_VERSION
     campaign: str
     target: Target
     launchpad: str | None = Field(None, description="File of the LaunchPad.")

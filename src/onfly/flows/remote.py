@@ -10,7 +10,7 @@ from typing import Any
 
 from jobflow import Flow
 
-__all__ = ["add_flows", "failures", "flow_states", "project_and_workers"]
+__all__ = ["add_flows", "failures", "flow_states", "project_and_workers", "queue_states"]
 
 _HELP = (
     "jobflow-remote is not installed here: it needs an environment of its own, made with "
@@ -18,6 +18,8 @@ _HELP = (
 )
 _CAMPAIGN = "job.metadata.onfly.campaign"
 _FAILED = ("FAILED", "REMOTE_ERROR")
+# jobs that a worker has, or could have; WAITING ones wait for other jobs
+_OPEN = ("READY", "CHECKED_OUT", "UPLOADED", "SUBMITTED", "RUNNING", "BATCH_SUBMITTED")
 
 
 def _controller(project: str | None) -> Any:
@@ -95,4 +97,15 @@ def failures(project: str | None, campaign: str) -> dict[str, str]:
         trace = str(doc.get("error") or (doc.get("remote") or {}).get("error") or "").strip()
         reason = trace.splitlines()[-1] if trace else "no reason was recorded"
         found[doc["job"]["metadata"]["onfly"]["run_id"]] = f"{doc['job']['name']}: {reason}"
+    return found
+
+
+def queue_states(project: str | None, campaign: str) -> dict[str, dict[str, int]]:
+    """Return, by run identifier, the numbers of its jobs in each state of jobflow-remote."""
+    found: dict[str, dict[str, int]] = {}
+    query = {_CAMPAIGN: campaign, "state": {"$in": list(_OPEN)}}
+    fields = {"job.metadata.onfly.run_id": 1, "state": 1}
+    for doc in _controller(project).jobs.find(query, fields):
+        counts = found.setdefault(doc["job"]["metadata"]["onfly"]["run_id"], {})
+        counts[doc["state"]] = counts.get(doc["state"], 0) + 1
     return found

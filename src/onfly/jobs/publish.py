@@ -22,7 +22,7 @@ from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
-from onfly.schemas.posterior import DOC_VERSION
+from onfly.schemas.version import DOC_VERSION
 from onfly.session import Session, drift_in_prior_stds
 
 __all__ = ["PublishMaker", "error_statistics", "publish_run"]

@@ -153,7 +153,7 @@ class LabelStore:
             raise DamagedLabelError(
                 f"{path} is damaged: it is no label ({type(error).__name__})", remedy=_REMEDY
             ) from error
-        if changed or found != key or document["key"] != key:
+        if changed or found != key or document.get("key") != key:
             what = ", ".join(changed) or "name"
             raise DamagedLabelError(
                 f"{path} is damaged: {what} changed since it was written", remedy=_REMEDY

@@ -25,7 +25,7 @@ def fair_sample(data: RunReportData) -> tuple[tuple[LabelRow, ...], str]:
     if data.closing:
         return data.closing, f"audits of closing block {(data.closing[-1].attempt or 0) + 1}"
     if data.audits:
-        return data.audits, "audits"
+        return data.audits, "audits of the run"
     return data.judged, "labels that the model asked for"
 
 
@@ -75,7 +75,7 @@ def comparison(data: RunReportData) -> Drawing | None:
         axes.grid(visible=False, axis="y")
     return plot.finish(
         "Is the fine-tuned model good enough?",
-        f"Bars and numbers: root mean square error at the {len(both)} {name} of the run; dots: "
+        f"Bars and numbers: root mean square error at the {len(both)} {name}; dots: "
         "each of them. Both models see the same structures, and each error is that before the "
         "label was learned.",
         legend=False,

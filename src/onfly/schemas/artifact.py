@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from onfly.schemas.version import DOC_VERSION, DocVersion
+
 __all__ = ["ArtifactRef", "EnsembleDoc"]
 
 
@@ -25,6 +27,7 @@ class EnsembleDoc(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     doc_type: Literal["ensemble"] = "ensemble"
+    doc_version: DocVersion = DOC_VERSION
     generation: int = Field(description="Number of updates so far.")
     posterior: str = Field(description="Kind of posterior, such as sghmc or last_layer.")
     members: list[ArtifactRef] = Field(description="safetensors files of the members' parameters.")

@@ -13,6 +13,7 @@ from pydantic import Field
 from pymatgen.core import Molecule, Structure
 
 from onfly.schemas.types import StructureOrMolecule
+from onfly.schemas.version import DOC_VERSION, DocVersion
 
 __all__ = ["RUN_FIELDS", "LabelDoc", "LabelReason", "structure_hash"]
 
@@ -72,6 +73,7 @@ class LabelDoc(StructureMetadata):
     """A labelled configuration; build it with ``onfly.labels.extract``."""
 
     doc_type: Literal["label"] = "label"
+    doc_version: DocVersion = DOC_VERSION
     structure: StructureOrMolecule = Field(
         description="Exactly what was labelled, site order kept."
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.posterior import CalibrationDoc, ForceCalibrationDoc, StressCalibrationDoc
 from onfly.schemas.types import StructureOrMolecule
+from onfly.schemas.version import DOC_VERSION, DocVersion
 
 __all__ = [
     "DOC_VERSION",
@@ -21,7 +22,6 @@ __all__ = [
     "present_state",
 ]
 
-DOC_VERSION = "0.2"
 # what 0.1 called the models that audits had not proven
 _OLD_STATES = {"unproven": "needs more audits"}
 
@@ -66,7 +66,7 @@ class FineTunedModelDoc(StructureMetadata):
     """
 
     doc_type: Literal["model"] = "model"
-    doc_version: str = Field(
+    doc_version: DocVersion = Field(
         "0.1", description="Version of this schema; documents of 0.1 do not say it."
     )
     model_id: str

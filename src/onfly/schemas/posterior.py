@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from onfly.schemas.artifact import ArtifactRef, EnsembleDoc
+from onfly.schemas.version import DOC_VERSION, DocVersion
 from onfly.spec import RunSpec
 
 __all__ = [
@@ -42,8 +43,6 @@ Phase = Literal[
 RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
 # a call stops its trajectory, whose step is then taken with the label's forces
 CALLS: tuple[RequestReason, ...] = ("uncertain", "guard")
-
-DOC_VERSION = "0.2"
 
 
 class _Frozen(BaseModel):
@@ -128,6 +127,7 @@ class TrajectoryDoc(_Frozen):
     """One trajectory: where it is, and which labels it waits for."""
 
     doc_type: Literal["trajectory"] = "trajectory"
+    doc_version: DocVersion = DOC_VERSION
     index: int = 0
     md_state: ArtifactRef
     md_step: int = 0
@@ -176,7 +176,7 @@ class PosteriorDoc(StructureMetadata):
     model_config = ConfigDict(frozen=True)
 
     doc_type: Literal["posterior"] = "posterior"
-    doc_version: str = DOC_VERSION
+    doc_version: DocVersion = DOC_VERSION
     run_id: str
     campaign: str | None = None
     spec: RunSpec = Field(description="All that the user chose.")
@@ -227,6 +227,7 @@ class RunState(_Frozen):
     """A run: one posterior and its trajectories."""
 
     doc_type: Literal["run"] = "run"
+    doc_version: DocVersion = DOC_VERSION
     posterior: PosteriorDoc
     trajectories: tuple[TrajectoryDoc, ...] = ()
 

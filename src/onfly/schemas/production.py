@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from onfly.schemas.artifact import ArtifactRef
 from onfly.schemas.types import StructureOrMolecule
+from onfly.schemas.version import DOC_VERSION, DocVersion
 
 __all__ = ["Excursion", "ProductionDoc"]
 
@@ -27,6 +28,7 @@ class ProductionDoc(StructureMetadata):
     """One production run. Trajectory and log are files; the document holds no arrays."""
 
     doc_type: Literal["production"] = "production"
+    doc_version: DocVersion = DOC_VERSION
     production_id: str
     index: int = Field(description="Number of the run among those of one flow, from 0.")
     model_id: str | None = Field(description="None if the model was not published.")

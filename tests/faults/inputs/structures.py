@@ -31,9 +31,7 @@ ATOM      2 CU   CU      1       5.000   5.000   5.000  1.00  0.00          CU
 
 
 def _poscar(name: str, old: str, new: str, says: str) -> Case:
-    return Case(
-        name, says, {"POSCAR": COPPER.replace(old, new, 1), "run.yaml": settings({})}
-    )
+    return Case(name, says, {"POSCAR": COPPER.replace(old, new, 1), "run.yaml": settings({})})
 
 
 def _file(

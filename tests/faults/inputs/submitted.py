@@ -15,9 +15,7 @@ def _with(name: str, says: str, words: tuple[str, ...] = _LOCAL, /, **changes: s
 
 
 def _file(name: str, says: str, file: str, content: str | bytes, **changes: str | None) -> Case:
-    return Case(
-        f"campaign: {name}", says, {"run.yaml": campaign(changes), file: content}, _LOCAL
-    )
+    return Case(f"campaign: {name}", says, {"run.yaml": campaign(changes), file: content}, _LOCAL)
 
 
 SUBMITTED = (
