@@ -77,3 +77,23 @@ def test_the_sentences_are_those_of_the_commands(name):
     command = lazy.load(name)
     assert command.help is not None
     assert " ".join(command.help.split("\n\n")[0].split()) == lazy.help
+
+
+def test_status_imports_nothing_heavy(tmp_path, monkeypatch):
+    from onfly.testing.models import toy_run, write_toy_run
+
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
+    write_toy_run(tmp_path, toy_run("first"))
+    damaged = tmp_path / "runs" / "second" / "run.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"posterior": {}}')
+    code, shown, error, _ = call("status")
+    assert code == 0
+    assert "first" in shown
+    # what is wrong with a state is said by who validates it
+    assert "second/run.json cannot be read: it is damaged" in error
+    damaged.unlink()
+    code, shown, _, modules = call("status", "--json")
+    assert code == 0
+    assert '"run_id": "first"' in shown
+    assert not HEAVY & modules

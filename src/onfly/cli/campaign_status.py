@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from onfly.artifacts.workspace import RunWorkspace, list_runs
 from onfly.cli.errors import fail
-from onfly.cli.live import duration
-from onfly.cli.records import run_record
+from onfly.cli.records import doing, duration, run_folders, run_record
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.settings import OnflySettings
 
-__all__ = ["campaign_records", "doing", "rest_seconds", "show_campaign", "summary"]
+__all__ = ["campaign_records", "rest_seconds", "show_campaign", "summary"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +81,6 @@ def summary(records: list[dict[str, Any]]) -> str:
     return f"{len(records)} compounds: {text}"
 
 
-def doing(record: dict[str, Any]) -> str:
-    """Return what a run does, what its labels wait for in the queue, and since when."""
-    if record["state"] not in ("running", "waiting"):
-        return ""
-    text = str(record["activity"])
-    queue = record.get("queue")
-    if queue:
-        text += f" ({', '.join(f'{n} {state}' for state, n in sorted(queue.items()))})"
-    # jobs that nobody works on have waited since the run last moved
-    idle = queue and not any("RUNNING" in state for state in queue)
-    since = record["waits_since"] or (record["updated_at"] if idle else None)
-    if since is not None:
-        waited = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
-        text += f", for {duration(max(waited, 0.0))}"
-    return text
-
-
 def campaign_records(
     campaign: str, settings: OnflySettings, manifest: CampaignManifest | None
 ) -> list[dict[str, Any]]:
@@ -116,18 +98,19 @@ def campaign_records(
     root = settings.ARTIFACT_DIR
     submitted = {} if manifest is None else manifest.compounds
     if manifest is None:
-        found = list_runs(root)
+        found = run_folders(root)
     else:
-        found = [w for w in (RunWorkspace(root, run_id) for run_id in submitted) if w.exists()]
+        runs = Path(root).expanduser() / "runs"
+        found = [runs / run_id for run_id in submitted if (runs / run_id / "run.json").exists()]
     records = []
-    for workspace in found:
+    for folder in found:
         try:
-            record = _record(workspace)
+            record = _record(folder)
         except ValueError as error:  # one damaged run hides no other
-            if workspace.run_id not in submitted:
+            if folder.name not in submitted:
                 logger.warning("%s", error)
                 continue
-            record = _damaged(campaign, workspace.run_id, submitted[workspace.run_id], error)
+            record = _damaged(campaign, folder.name, submitted[folder.name], error)
         if record["campaign"] == campaign:
             records.append(record)
     begun = {r["run_id"] for r in records}
@@ -162,9 +145,9 @@ def rest_seconds(records: list[dict[str, Any]]) -> float | None:
     return max(last - first, 0.0) / done * rest
 
 
-def _record(workspace: RunWorkspace) -> dict[str, Any]:
-    record = run_record(workspace)
-    ledger = workspace.folder / "ledger.jsonl"
+def _record(folder: Path) -> dict[str, Any]:
+    record = run_record(folder)
+    ledger = folder / "ledger.jsonl"
     created = datetime.fromisoformat(record["created_at"]).timestamp()
     record["first_label_at"] = created if ledger.is_file() else None
     record["failure"] = record["last_failure"]

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli.errors import UNPROVEN
-from onfly.cli.records import verdict_of
 from onfly.cli.run import resume, run
 from onfly.proof import LedgerEntry
+from onfly.rounds.verdict import verdict_of
 from onfly.settings import get_settings
 
 __all__ = ["compared", "register"]

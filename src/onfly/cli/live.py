@@ -15,21 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.cli.records import activity, md_steps
+from onfly.cli.records import activity, duration, md_steps
 from onfly.rounds.progress import read_progress
 from onfly.schemas import RunState
 
-__all__ = ["RunView", "duration", "print_progress"]
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time span in words of one unit; nothing for None."""
-    if seconds is None:
-        return ""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+__all__ = ["RunView", "print_progress"]
 
 
 class RunView:
@@ -65,12 +55,12 @@ class RunView:
         run = self._run()
         if run is None:
             return "starting …"
-        now = self._now()
+        now, plain = self._now(), run.model_dump(mode="json")
         self._bar.update(
             self._task,
             total=run.n_steps_total,
-            completed=md_steps(run, now),
-            description=activity(run, now),
+            completed=md_steps(plain, now),
+            description=activity(plain, now),
         )
         table = Table.grid(padding=(0, 2))
         for name, value in self._rows(run, now):
@@ -113,9 +103,10 @@ class RunView:
         now, p = self._now(), run.posterior
         std = now.get("energy_std") if now.get("phase") == "explore" else None
         uncertainty = "" if std is None else f", std {1000 * std:.1f} meV"
+        plain = run.model_dump(mode="json")
         return (
-            f"{time.monotonic() - self.start:6.0f} s  step {md_steps(run, now)}/"
-            f"{run.n_steps_total}, {activity(run, now)}{uncertainty}; {p.n_labels} labels in "
+            f"{time.monotonic() - self.start:6.0f} s  step {md_steps(plain, now)}/"
+            f"{run.n_steps_total}, {activity(plain, now)}{uncertainty}; {p.n_labels} labels in "
             f"{p.n_waits} waits, {p.n_audits_within} of {p.n_audits} audits within the tolerance"
         )
 

@@ -50,7 +50,8 @@ def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tup
 
 def _campaign(name: str) -> tuple[str, bool]:
     """Return in a line how a campaign stands, and whether some of its compounds have not begun."""
-    from onfly.cli.campaign_status import campaign_records, doing, summary
+    from onfly.cli.campaign_status import campaign_records, summary
+    from onfly.cli.records import doing
     from onfly.flows.manifest import read_manifest
     from onfly.settings import get_settings
 

@@ -9,14 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from onfly.artifacts.files import ArtifactError
-from onfly.artifacts.workspace import list_runs
-from onfly.cli.campaign_status import doing, show_campaign
 from onfly.cli.errors import fail
-from onfly.cli.records import run_record
+from onfly.cli.records import RecordError, doing, run_folders, run_record
 from onfly.settings import get_settings
 
-__all__ = ["register", "run_record"]
+__all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,18 +29,20 @@ def status(
     """Show how the runs stand: step, labels, audits, coverage, what failed and why."""
     root = get_settings().ARTIFACT_DIR
     if campaign is not None and run_id is None:
+        from onfly.cli.campaign_status import show_campaign
+
         show_campaign(campaign, get_settings(), as_json=as_json)
         return
-    workspaces = list_runs(root)
+    folders = run_folders(root)
     if run_id is not None:
-        workspaces = [w for w in workspaces if w.run_id == run_id]
-        if not workspaces:
+        folders = [folder for folder in folders if folder.name == run_id]
+        if not folders:
             raise fail(f"no run {run_id} in {root}")
     records, damaged = [], []
-    for workspace in workspaces:
+    for folder in folders:
         try:
-            records.append(run_record(workspace))
-        except (ArtifactError, ValueError) as error:
+            records.append(run_record(folder))
+        except RecordError as error:
             damaged.append(str(error))  # one damaged run hides no other
     if campaign is not None:
         records = [r for r in records if r["campaign"] == campaign]

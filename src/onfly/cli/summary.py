@@ -11,8 +11,8 @@ from rich.console import Console
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli.errors import verdict_code
-from onfly.cli.records import verdict_of
 from onfly.proof import Verdict
+from onfly.rounds.verdict import verdict_of
 from onfly.schemas import FineTunedModelDoc, RunState
 
 __all__ = ["finish"]
