@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from truth_cases import CASES, Case, acetylacetone
+from truth_refit import refit_figures
 from truth_runs import Frames, Teacher, notes, run_case, true_frames
 
 from onfly.artifacts.workspace import RunWorkspace
@@ -218,6 +219,8 @@ class Bench:
         )
         frames = true_frames(state, workspace, teacher)
         row = figures(state, workspace, frames)
+        if self.args.refit and row["verdict"] == "ready":
+            row |= refit_figures(state, workspace, teacher)
         if name == "default" and not text:
             self.labels_of_default[case.name, seed] = row.get("labels_before", row["labels"])
         self.report.add(
@@ -267,6 +270,9 @@ def main() -> None:
     parser.add_argument("--interval", type=int, help="of the settings 'interval'")
     parser.add_argument("--models", help="folder with the MACE files of the molecules")
     parser.add_argument("--acac", type=Path, help="acetylacetone configurations (extxyz): one case")
+    parser.add_argument(
+        "--refit", action="store_true", help="fit runs that are ready to all their labels as well"
+    )
     parser.add_argument("--resume", help="folder of the runs; what is there is not done again")
     args = parser.parse_args()
     logging.getLogger("onfly").setLevel(logging.ERROR)
