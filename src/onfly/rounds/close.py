@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from onfly.dynamics.state import MDState
 from onfly.proof import Block, Ledger, ProofRule, closing_block, draw_block
+from onfly.rounds.doubt import expected_failures, extended
 from onfly.rounds.judge import calibrated
 from onfly.rounds.programme import closing_stages
 from onfly.schemas import RunState, TrajectoryDoc
@@ -63,11 +64,22 @@ def after_explore(session: Session, state: RunState) -> RunState:
     if state.n_failures >= stopping.max_failures:
         last = state.failures[-1] if state.failures else "unknown"
         return _stopped(state, f"{state.n_failures} failures, the last one: {last}")
+    if state.requests and (doubted := _doubted(session, state)) is not None:
+        return doubted
     if state.requests:
         return _limited(state)
     if _finished(state):
         return state.evolve(phase="close")
     return state.evolve(phase="explore")
+
+
+def _doubted(session: Session, state: RunState) -> RunState | None:
+    """Return the run with more exploring in place of a closing block that would fail, or None."""
+    rule, posterior = proof_rule(state), state.posterior
+    if rule is None or posterior.attempt is None or posterior.n_extensions >= rule.attempts:
+        return None
+    expected = expected_failures(session.workspace(state.run_id), state)
+    return extended(state, expected) if expected > 1 - rule.coverage else None
 
 
 def _finished(state: RunState) -> bool:
@@ -199,7 +211,9 @@ def _begin(run: OpenRun, state: RunState, rule: ProofRule, attempt: int) -> RunS
     stages = list(state.posterior.spec.trajectories.stages)
     each = max(-(-total // len(state.trajectories)), len(stages))
     each = sum(stage.n_steps for stage in closing_stages(stages, each))
-    rng = numpy_stream(*run.key, "closing", attempt)
+    # blocks that were not labelled have draws of their own
+    extra = (n,) if (n := state.posterior.n_extensions) else ()
+    rng = numpy_stream(*run.key, "closing", attempt, *extra)
     drawn = draw_block(rng, each * len(state.trajectories), looks)
     trajectories = [
         _into_block(
@@ -224,8 +238,9 @@ def _into_block(
         "origin_time_fs": trajectory.time_fs,
         "n_steps": origin + n_steps,
         "closing_steps": tuple(tuple(origin + 1 + s for s in look) for look in drawn),
+        "extended": False,
     }
-    if run.doc.attempt is None:
+    if run.doc.attempt is None and not trajectory.extended:
         changes["programme_step"] = origin - trajectory.origin
     if trajectory.supplied is not None:  # a guard stopped the block before: other velocities
         state = MDState.from_arrays(run.workspace.load_md_state(trajectory.md_state))

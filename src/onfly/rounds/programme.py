@@ -28,6 +28,6 @@ def closing_stages(stages: Sequence[MDStage], n_steps: int) -> list[MDStage]:
 def programme(posterior: PosteriorDoc, trajectory: TrajectoryDoc) -> list[MDStage]:
     """Return the stages that a trajectory is in."""
     stages = list(posterior.spec.trajectories.stages)
-    if posterior.attempt is None:
+    if posterior.attempt is None and not trajectory.extended:
         return stages
     return closing_stages(stages, trajectory.n_steps - trajectory.origin)

@@ -113,7 +113,7 @@ def reopen(state: RunState, spec: RunSpec, ledger: Ledger) -> RunState:
     state = _with_spec(state, spec)
     if state.phase == "start" or not state.trajectories:
         return state
-    if state.posterior.attempt is None:
+    if not _in_proof(state):
         state = state.with_trajectories(_longer(t, spec) for t in state.trajectories)
     if not ended:
         return state
@@ -127,7 +127,7 @@ def _continued(state: RunState, spec: RunSpec, ledger: Ledger, changed: set[str]
         raise ReopenError(
             f"the run has {paid} labels, and stopping.max_labels is {limit}: raise it"
         )
-    was_stopped, block_ended = state.posterior.stopped, state.posterior.attempt is not None
+    was_stopped, block_ended = state.posterior.stopped, _in_proof(state)
     state = state.evolve(
         stop_reason=None, stopped=False, model_id=None, attempt=None, look=0, n_failures=0
     ).with_trajectories(t.model_copy(update={"n_explosions": 0}) for t in state.trajectories)
@@ -152,6 +152,11 @@ def _continued(state: RunState, spec: RunSpec, ledger: Ledger, changed: set[str]
             "so that the model learns more"
         )
     return state.evolve(phase="close")
+
+
+def _in_proof(state: RunState) -> bool:
+    """Whether closing blocks have begun, or a stretch between two of them is under way."""
+    return state.posterior.attempt is not None or any(t.extended for t in state.trajectories)
 
 
 def _with_spec(state: RunState, spec: RunSpec) -> RunState:
@@ -196,6 +201,7 @@ def _back(trajectory: TrajectoryDoc, state: RunState, spec: RunSpec) -> Trajecto
             "n_steps": origin + total_steps(stages),
             "done": position >= total_steps(stages),
             "closing_steps": (),
+            "extended": False,
             "supplied": None,
             "requests": (),
         }
@@ -223,7 +229,7 @@ def _refusal(path: str, state: RunState, spec: RunSpec, ledger: Ledger) -> str |
             if name in ("labels.labeller", "labels.energy_key", "labels.seed_from") and not begun:
                 return None
             return reason + (other if begun else "; start a new run")
-    in_block = state.posterior.attempt is not None and state.phase not in ENDED
+    in_block = _in_proof(state) and state.phase not in ENDED
     if path in _PROOF and (ledger.n_attempts or in_block):
         return f"a closing block was drawn for the old value{other}"
     if path.startswith("trajectories.stages"):
@@ -262,7 +268,7 @@ def _stages_refusal(state: RunState, spec: RunSpec) -> str | None:
 
 def _position(trajectory: TrajectoryDoc, state: RunState) -> int:
     """Return the steps of the user's programme that a trajectory has done."""
-    if state.posterior.attempt is not None:
+    if state.posterior.attempt is not None or trajectory.extended:
         return trajectory.programme_step
     return trajectory.md_step - trajectory.origin
 

@@ -138,6 +138,9 @@ class TrajectoryDoc(_Frozen):
     programme_step: int = Field(
         0, description="Steps of the user's programme that were done before the closing blocks."
     )
+    extended: bool = Field(
+        False, description="Whether the programme in use is a stretch between closing blocks."
+    )
     segment: int = Field(0, description="Segments so far.")
     round_began: int | None = Field(
         None, description="Step at which a round began that the walltime cut; None if none is."
@@ -208,6 +211,9 @@ class PosteriorDoc(StructureMetadata):
     failures: tuple[str, ...] = Field((), description="The last few, in words.")
     attempt: int | None = Field(None, description="Number of the closing block; None before it.")
     look: int = Field(0, description="Of the closing block, from 0.")
+    n_extensions: int = Field(
+        0, description="Closing blocks that were not labelled, since the model doubted them."
+    )
     last_label_dir: str | None = Field(None, description="For a warm start of the next label.")
     stop_reason: str | None = None
     stopped: bool = Field(False, description="Whether the run was cut short.")
