@@ -76,7 +76,8 @@ def after_explore(session: Session, state: RunState) -> RunState:
 def _doubted(session: Session, state: RunState) -> RunState | None:
     """Return the run with more exploring in place of a closing block that would fail, or None."""
     rule, posterior = proof_rule(state), state.posterior
-    if rule is None or posterior.attempt is None or posterior.n_extensions >= rule.attempts:
+    # after a block that failed the calibration is wide, and its doubt says little
+    if rule is None or posterior.attempt != 0 or posterior.n_extensions >= rule.attempts:
         return None
     expected = expected_failures(session.workspace(state.run_id), state)
     return extended(state, expected) if expected > 1 - rule.coverage else None
