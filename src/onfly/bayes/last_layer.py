@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from onfly.bayes import ensemble, force_scale
-from onfly.bayes.chain_task import ChainSettings, from_bytes
+from onfly.bayes.chain_task import ChainSettings, from_bytes, threads_of
 from onfly.bayes.force_scale import solve
 from onfly.bayes.heads import with_heads, without_head
 from onfly.bayes.last_layer_rows import FeatureTarget, RowNoise, gram
@@ -135,7 +135,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
             from_bytes(result.sample, member)
             for result, member in zip(results, state.members, strict=True)
         )
-        with one_thread():
+        n_cores = n_workers if pool is None else pool.n_workers
+        with one_thread(), threads_of(target, n_cores):
             parts = [self._factor(target, member, seed_key) for member in members]
         extra = {
             "factor": torch.stack([factor for factor, _ in parts]),
