@@ -251,8 +251,9 @@ class PotentialTarget:
         summed = self._summed_features(weights, [self.graphs[i] for i in indices])
         n_features = summed.shape[1]
         tensions = force.new_zeros(0, n_features)
-        if tension is not None and labels.has_stress is not None:
-            tensions = tension[:, labels.has_stress].movedim(0, -1).reshape(-1, n_features)
+        if tension is not None:  # known on the host: a mask would have to come from the device
+            known = [k for k, i in enumerate(indices) if self._stresses[i] is not None]
+            tensions = tension[:, known].movedim(0, -1).reshape(-1, n_features)
         return summed, force.movedim(0, -1).reshape(-1, n_features), tensions
 
     def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
