@@ -111,6 +111,17 @@ def test_labels_that_come_together_get_more_steps(initial):
         assert info.traces[0]["step"][-1] + 1 == expected
 
 
+def test_an_update_that_goes_on_from_a_fit_is_shorter(initial):
+    posterior = LastLayerPosterior(n_steps=40, steps_per_new=15, update_steps=20)
+    first, info = update(posterior, initial, 4)
+    assert info.traces[0]["step"][-1] + 1 == 40
+    for n_new, expected in ((1, 20), (2, 30), (4, 60)):
+        _, info = update(posterior, first, 4, n_new=n_new)
+        assert info.traces[0]["step"][-1] + 1 == expected
+    _, info = update(LastLayerPosterior(n_steps=10, steps_per_new=0, update_steps=20), first, 4)
+    assert info.traces[0]["step"][-1] + 1 == 10
+
+
 def test_force_rows_narrow_it(initial):
     state, _ = update(FAST, initial, 3)
     without = LastLayerPosterior(n_steps=100, step_size=1e-2, force_rows=0)
@@ -321,6 +332,7 @@ def test_settings():
         {"force_draws": 0},
         {"scale_memory": -1},
         {"steps_per_new": -1},
+        {"update_steps": 0},
         {"optimizer": "lbfgs"},
         {"burn_in": 0.2},
     ):

@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from onfly.potentials import execution
-from onfly.potentials.execution import one_thread, usable_cores
+from onfly.potentials.execution import one_thread
 
 FAULTS = """
 import resource, torch
@@ -50,21 +49,3 @@ def test_one_thread_restores_their_number():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
-
-
-def test_number_of_threads_is_the_callers():
-    with one_thread(2):
-        assert torch.get_num_threads() == 2
-    with one_thread(0):
-        assert torch.get_num_threads() == usable_cores() >= 1
-    with pytest.raises(ValueError, match="threads cannot be -1"), one_thread(-1):
-        pass
-
-
-def test_memory_of_the_process_is_left_alone_unless_asked_for(monkeypatch):
-    called = []
-    monkeypatch.setattr(execution, "keep_freed_memory", lambda: called.append(True))
-    with one_thread():
-        assert not called
-    with one_thread(keep_memory=True):
-        assert called == [True]

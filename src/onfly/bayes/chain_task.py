@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from onfly.potentials import Params
 from onfly.potentials.execution import one_thread
 from onfly.seeds import torch_stream
 
-__all__ = ["ChainResult", "ChainSettings", "ChainTask", "run_chain"]
+__all__ = ["ChainResult", "ChainSettings", "ChainTask", "run_chain", "threads_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,13 @@ def from_bytes(data: bytes, like: Params) -> Params:
     return {name: params[name].to(device=value.device) for name, value in like.items()}
 
 
-def run_chain(target: Target, task: ChainTask) -> ChainResult:
+def threads_of(target: Target, n_threads: int) -> AbstractContextManager[None]:
+    """Let a target work in threads inside, if it can; its results do not depend on them."""
+    threads = getattr(target, "threads", None)
+    return nullcontext() if threads is None else threads.started(n_threads)
+
+
+def run_chain(target: Target, task: ChainTask, n_threads: int = 1) -> ChainResult:
     """Run one chain, or read its result if it was finished before.
 
     Parameters
@@ -179,6 +186,8 @@ def run_chain(target: Target, task: ChainTask) -> ChainResult:
         Labels and model.
     task
         What to do.
+    n_threads
+        Cores for this chain; the result does not depend on their number.
 
     Raises
     ------
@@ -194,7 +203,7 @@ def run_chain(target: Target, task: ChainTask) -> ChainResult:
         if (found := _read(path, task.chain)) is not None:
             return found
     start_time = time.process_time()
-    with one_thread():
+    with one_thread(), threads_of(target, n_threads):
         sample, trace = _run(target, task)
     cpu = time.process_time() - start_time
     metadata = {"trace": json.dumps(trace), "cpu_seconds": repr(cpu)}

@@ -16,7 +16,7 @@ and s grows with the errors of labels before they are learned (`onfly.bayes.forc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from onfly.bayes import ensemble, force_scale
-from onfly.bayes.chain_task import ChainSettings, from_bytes
+from onfly.bayes.chain_task import ChainSettings, from_bytes, threads_of
 from onfly.bayes.force_scale import solve
 from onfly.bayes.heads import with_heads, without_head
 from onfly.bayes.last_layer_rows import FeatureTarget, RowNoise, gram
@@ -46,6 +46,9 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     Parameters
     ----------
+    update_steps
+        Steps of an update that goes on from an earlier one, where they are fewer than `n_steps`;
+        `steps_per_new` counts as ever. None takes `n_steps`.
     n_members
         Number of chains; the variance over them is added to the Gaussian's.
     ridge
@@ -71,6 +74,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     eps: float = 1e-8
     learn_force_std: bool = False
     steps_per_new: int = 30
+    update_steps: int | None = None
     n_members: int = 1
     ridge: float = 1e-4
     force_rows: int | None = None
@@ -82,7 +86,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = {"n_members": 1, "force_rows": 0, "force_draws": 1, "scale_memory": 0}
+        least = {"update_steps": 1, "n_members": 1, "force_rows": 0, "force_draws": 1, "scale_memory": 0}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -119,8 +123,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         if not self.learn_force_std:  # states of older versions have heads all the same
             members = tuple(without_head(member) for member in state.members)
             state = PosteriorState(state.kind, members, state.extra)
+        settings = self
+        if "factor" in state.extra and self.update_steps is not None:
+            settings = replace(self, n_steps=min(self.n_steps, self.update_steps))
         tasks = chain_tasks(
-            self, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
+            settings, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
         target: Any = target_factory()  # a FeatureTarget
         with one_thread():
@@ -135,7 +142,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
             from_bytes(result.sample, member)
             for result, member in zip(results, state.members, strict=True)
         )
-        with one_thread():
+        n_cores = n_workers if pool is None else pool.n_workers
+        with one_thread(), threads_of(target, n_cores):
             parts = [self._factor(target, member, seed_key) for member in members]
         extra = {
             "factor": torch.stack([factor for factor, _ in parts]),

@@ -1,4 +1,7 @@
-"""Chains in worker processes: started once, one torch thread each, gone when the parent is gone."""
+"""Chains in worker processes: started once, one torch thread each, gone when the parent is gone.
+
+Where there are more workers than chains, a chain has threads for the labels of a minibatch.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ class ChainPool:
                 initializer=_start_worker,
             )
         payload = pickle.dumps(factory)
-        futures = [self._executor.submit(_run_in_worker, payload, task) for task in tasks]
+        n_threads = max(1, self.n_workers // max(1, len(tasks)))
+        futures = [
+            self._executor.submit(_run_in_worker, payload, task, n_threads) for task in tasks
+        ]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -120,6 +126,7 @@ def run_chains(
         The chains.
     n_workers
         1 runs them in this process, one after another; more starts as many workers for this call.
+        A single chain stays in this process and has as many threads.
     pool
         Workers to use instead.
     """
@@ -129,7 +136,7 @@ def run_chains(
         with ChainPool(min(n_workers, len(tasks))) as own:
             return own.run(factory, tasks)
     target = factory()
-    return [run_chain(target, task) for task in tasks]
+    return [run_chain(target, task, n_workers) for task in tasks]
 
 
 def _start_worker() -> None:
@@ -151,5 +158,5 @@ def _target(payload: bytes) -> Target:
     return pickle.loads(payload)()
 
 
-def _run_in_worker(payload: bytes, task: ChainTask) -> ChainResult:
-    return run_chain(_target(payload), task)
+def _run_in_worker(payload: bytes, task: ChainTask, n_threads: int) -> ChainResult:
+    return run_chain(_target(payload), task, n_threads)

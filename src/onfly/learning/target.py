@@ -20,13 +20,18 @@ from onfly.bayes.heads import head_log_scale, without_head
 from onfly.bayes.last_layer_rows import LabelErrors
 from onfly.bayes.likelihood import LabelBatch, LikelihoodScales, log_likelihood
 from onfly.learning.slopes import feature_slopes
+from onfly.learning.threads import LabelThreads
 from onfly.potentials import Batch, Params, Potential, load_foundation
+from onfly.potentials.edges import EdgePotential
 from onfly.potentials.fast import fast_kernels_wanted
 
 __all__ = ["PotentialTarget", "potential_target", "shared_potential"]
 
 # labels evaluated together
 CHUNK = 16
+# pairs of a label from which on labels of a minibatch are evaluated one by one, in threads if there
+# are any: starting operations no longer counts, and less memory is in use at a time
+LARGE_PAIRS = 3000
 
 
 class PotentialTarget:
@@ -85,6 +90,8 @@ class PotentialTarget:
         self._forces = [np.array(force, dtype=float) for force in forces]
         self._stresses = [None if s is None else np.array(s, dtype=float) for s in stresses]
         self._check()
+        self.threads = LabelThreads(potential)
+        self.apart = _apart(potential, self.graphs)
         self._cache: OrderedDict[tuple[int, ...], tuple[Batch, LabelBatch]] = OrderedDict()
 
     def _check(self) -> None:
@@ -147,10 +154,15 @@ class PotentialTarget:
             self._cache.popitem(last=False)
         return batch, labels
 
-    def log_likelihood(self, params: Params, indices: Sequence[int]) -> Tensor:
-        """Return the log-likelihood of some labels, differentiable, shape (B,)."""
+    def log_likelihood(
+        self, params: Params, indices: Sequence[int], potential: Potential | None = None
+    ) -> Tensor:
+        """Return the log-likelihood of some labels, differentiable, shape (B,).
+
+        `potential` is a copy of the target's own, if that is in use.
+        """
         batch, labels = self.batch(indices)
-        prediction = self.potential.evaluate(
+        prediction = (potential or self.potential).evaluate(
             without_head(params),
             batch,
             forces=True,
@@ -164,8 +176,27 @@ class PotentialTarget:
         self, params: Params, indices: Tensor, weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor | None]]:
         """Return the weighted sum of log-likelihoods and its gradient; no host synchronisation."""
+        chosen = indices.tolist()
+        if not self.apart:
+            return self._value_and_grad(self.potential, params, chosen, weights)
+        for i in chosen:  # into the cache, which is not for several threads
+            self.batch([i])
+
+        def one(potential: Potential, k: int) -> tuple[Tensor, dict[str, Tensor | None]]:
+            return self._value_and_grad(potential, params, [chosen[k]], weights[k : k + 1])
+
+        parts = self.threads.map(one, range(len(chosen)))
+        total, grads = parts[0]
+        for value, more in parts[1:]:
+            total = total + value
+            grads = {name: _added(grad, more[name]) for name, grad in grads.items()}
+        return total, grads
+
+    def _value_and_grad(
+        self, potential: Potential, params: Params, indices: Sequence[int], weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor | None]]:
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-        values = self.log_likelihood(leaves, indices.tolist())
+        values = self.log_likelihood(leaves, indices, potential)
         total = (weights.to(values, non_blocking=True) * values).sum()
         grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         return total.detach(), dict(zip(leaves, grads, strict=True))
@@ -220,8 +251,9 @@ class PotentialTarget:
         summed = self._summed_features(weights, [self.graphs[i] for i in indices])
         n_features = summed.shape[1]
         tensions = force.new_zeros(0, n_features)
-        if tension is not None and labels.has_stress is not None:
-            tensions = tension[:, labels.has_stress].movedim(0, -1).reshape(-1, n_features)
+        if tension is not None:  # known on the host: a mask would have to come from the device
+            known = [k for k, i in enumerate(indices) if self._stresses[i] is not None]
+            tensions = tension[:, known].movedim(0, -1).reshape(-1, n_features)
         return summed, force.movedim(0, -1).reshape(-1, n_features), tensions
 
     def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
@@ -267,6 +299,22 @@ class PotentialTarget:
                 graphs.append(self.potential.graph(moved))
         plus, minus = self._summed_features(params, graphs).chunk(2)
         return (plus - minus) / (2.0 * step)
+
+
+def _apart(potential: Potential, graphs: Sequence[Any]) -> bool:
+    """Whether labels are so large that one by one costs no more than together.
+
+    It depends on the labels alone, so that neither the machine nor its load decides on last bits.
+    """
+    if potential.device.type != "cpu" or not isinstance(potential, EdgePotential):
+        return False
+    return max(len(graph.center) for graph in graphs) >= LARGE_PAIRS
+
+
+def _added(grad: Tensor | None, more: Tensor | None) -> Tensor | None:
+    if grad is None or more is None:
+        return more if grad is None else grad
+    return grad + more
 
 
 # of one process: the MD and the updates of a run use the same, and runs follow one another

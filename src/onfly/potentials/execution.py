@@ -1,7 +1,4 @@
-"""How tensors are computed on a CPU: by how many threads, and in which memory.
-
-Nothing here happens by itself: both change the whole process, so the machine's settings decide.
-"""
+"""How tensors are computed on a CPU: by one thread, and in which memory."""
 
 from __future__ import annotations
 
@@ -14,48 +11,26 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["keep_freed_memory", "one_thread", "usable_cores"]
+__all__ = ["keep_freed_memory", "one_thread"]
 
 # Parameters of mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 @contextmanager
-def one_thread(threads: int = 1, *, keep_memory: bool = False) -> Iterator[None]:
-    """Let torch use a given number of threads inside, one by default.
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside.
 
     Several threads lose on busy machines and on small systems, and the last bits of a result
-    depend on their number. A single chain of a large system gains by more of them.
-
-    Parameters
-    ----------
-    threads
-        Number of threads; 0 takes all cores that this process may use.
-    keep_memory
-        Also call `keep_freed_memory`, which holds for the whole process and is not undone.
-
-    Raises
-    ------
-    ValueError
-        If the number is negative.
+    depend on their number. Large systems have threads for labels instead: see
+    `onfly.learning.threads`.
     """
-    if threads < 0:
-        raise ValueError(f"the number of threads cannot be {threads}: give 1 or more, or 0 for all")
-    if keep_memory:
-        keep_freed_memory()
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or usable_cores())
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on, of those that the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache
