@@ -88,19 +88,21 @@ def filled_at(place, n, expected, configurations):
     disk.full_at = n
     with pytest.MonkeyPatch.context() as patch:
         disk.install(patch)
+        told: OSError | None = None
         try:
             go(home)
-        except DiskFullError as error:
-            assert error.errno == errno.ENOSPC
-            assert "the disk is full: free some space on it" in str(error)
-            assert "onfly resume" in str(error)
         except OSError as error:
-            # not one of ours: the folders of a calculation, which jobflow makes
-            assert error.errno == errno.ENOSPC
-            assert "calculations" in str(error), disk.refused
-        else:
-            assert all("progress" in refused for refused in disk.refused), disk.refused
+            told = error
         before, known = len(calls(file)), kept(home / "artifacts")
+    if told is None:  # only a view of the run could not be written
+        assert all("progress" in refused for refused in disk.refused), disk.refused
+    else:
+        assert told.errno == errno.ENOSPC
+        if isinstance(told, DiskFullError):
+            assert "the disk is full: free some space on it" in str(told)
+            assert "onfly resume" in str(told)
+        else:  # the folders of a calculation, which jobflow makes
+            assert "calculations" in str(told), disk.refused
     go(home)  # somebody made space
     assert numbers(home / "artifacts") == expected, disk.refused
     paid = calls(file)
