@@ -11,8 +11,8 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.schemas.version import DOC_VERSION, check_version
 from onfly.schemas.foreign import refuse_foreign
+from onfly.schemas.version import DOC_VERSION, check_version
 
 __all__ = ["Start", "read_start", "write_start"]
 
