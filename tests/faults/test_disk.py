@@ -29,7 +29,7 @@ from tests.faults.numbers import numbers
 from tests.faults.victim import LABELLER
 
 # of the shorter variant: one write of this many
-STRIDE = 25
+STRIDE = 60
 
 
 def small_spec():

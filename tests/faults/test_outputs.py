@@ -208,7 +208,22 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# emmet takes a second or two for each folder; these are of the kinds that files alone can have
+QUICK = (
+    "frozen density (ICHARG 11)",
+    "NELM reached",
+    "vasprun.xml empty",
+    "vasprun.xml cut at 40 %",
+    "energy nan",
+    "a force is missing",
+    "net force",
+    "an atom is missing",
+)
+
+
+@pytest.mark.parametrize(
+    "fault", [f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in FAULTS]
+)
 def test_a_spoilt_calculation_is_refused_with_its_reason(outputs, fault):
     change, reason = FAULTS[fault]
     change(outputs)
