@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from fireworks import LaunchPad
@@ -40,14 +43,16 @@ class Fleet:
         Folder.
     n_compounds
         Of the campaign.
-    port
-        Of something between workers and server; None goes to the server itself.
+    before
+        Puts something before the port of the server, and returns its port.
+    pause
+        Of `mend`.
     """
 
     home: Path
     n_compounds: int = 1
-    port: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    before: Callable[[int], int] | None = None
+    pause: float = PAUSE
     workers: dict[str, Any] = field(default_factory=dict)
     mended: list[Mending] = field(default_factory=list)
     unanswered: int = 0
@@ -58,8 +63,9 @@ class Fleet:
         self.home.mkdir(parents=True, exist_ok=True)
         self.server = WireServer(self.home / "server").start()
         assert self.server.proxy is not None
-        if self.port is None:
-            self.port = self.server.proxy.port
+        self.port = self.server.proxy.port
+        if self.before is not None:
+            self.port = self.before(self.port)
         self.launchpad = open_launchpad(self.port)
         self.launchpad.reset("", require_password=False)
 
@@ -70,6 +76,10 @@ class Fleet:
     @property
     def calls_file(self) -> Path:
         return self.home / "calls"
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     def environment(self) -> dict[str, str]:
         """Return the settings of workers, and of whoever looks after them."""
@@ -94,10 +104,12 @@ class Fleet:
         return list(runs)
 
     def start(self, name: str) -> None:
+        """Start a worker; the clock of one named ``w… -600`` is ten minutes behind."""
         FORKED.set_forkserver_preload([*PRELOAD, "onfly.jobs.rounds", "fireworks"])
-        folder = self.home / f"{name}-{time.monotonic_ns()}"
+        folder = self.home / f"{name.split()[0]}-{time.monotonic_ns()}"
         folder.mkdir()
-        arguments = (folder, self.port, self.environment())
+        shift = float(name.split()[1]) if " " in name else 0.0
+        arguments = (folder, self.port, self.environment(), shift)
         self.workers[name] = FORKED.Process(target=work, args=arguments)
         self.workers[name].start()
 
@@ -173,7 +185,7 @@ class Fleet:
         return calls(self.calls_file), kept(self.artifacts)
 
 
-def open_launchpad(port: int | None, **options: Any) -> LaunchPad:
+def open_launchpad(port: int, **options: Any) -> LaunchPad:
     """Return a LaunchPad whose dead locks are broken soon."""
     WFLock.__init__.__defaults__ = (LOCK_SECONDS, True)
     name = {"host": "127.0.0.1", "port": port, "name": "faults", "strm_lvl": "CRITICAL"}
@@ -181,12 +193,28 @@ def open_launchpad(port: int | None, **options: Any) -> LaunchPad:
     return LaunchPad(**name, mongoclient_kwargs=quick | options)
 
 
-def open_store(port: int | None) -> JobStore:
+def open_store(port: int) -> JobStore:
     address = MongoAddress(f"mongodb://127.0.0.1:{port}/?directConnection=true", "faults_jobs")
     return JobStore.from_dict_spec(address.job_store_spec())
 
 
-def work(folder: Path, port: int, environment: dict[str, str]) -> None:
+def shift_clock(seconds: float, patch: Callable[[Any, str, Any], Any] = setattr) -> None:
+    """Let FireWorks see another time: without root, the clock of the system cannot be set."""
+    from fireworks.core import firework, launchpad, rocket
+
+    class Shifted(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.datetime.now(tz) + datetime.timedelta(seconds=seconds)
+
+    fake = SimpleNamespace(
+        datetime=Shifted, timedelta=datetime.timedelta, timezone=datetime.timezone
+    )
+    for module in (firework, launchpad, rocket):
+        patch(module, "datetime", fake)
+
+
+def work(folder: Path, port: int, environment: dict[str, str], shift: float) -> None:
     """Be a worker of all categories."""
     log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY)
     os.dup2(log, 1)
@@ -200,6 +228,8 @@ def work(folder: Path, port: int, environment: dict[str, str]) -> None:
     from fireworks.core.rocket_launcher import rapidfire
 
     rocket.PING_TIME_SECS = PING
+    if shift:
+        shift_clock(shift)
     rapidfire(
         open_launchpad(port),
         FWorker(),

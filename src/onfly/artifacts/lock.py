@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from onfly.artifacts.atomic import ensure_folder
+from onfly.artifacts.atomic import ensure_folder, full_disk_named
 
 __all__ = ["RunLock", "RunLockedError"]
 
@@ -35,14 +36,17 @@ class RunLock:
     def __enter__(self) -> RunLock:
         ensure_folder(self._owner.parent)
         try:
-            self._lock.acquire()
+            with full_disk_named(self._owner):
+                self._lock.acquire()
         except Timeout:
             owner = self._owner.read_text().strip() if self._owner.is_file() else ""
             raise RunLockedError(
                 f"{self.name} is being worked on by {owner or 'another process'}: wait for it or "
                 "stop it, then resume"
             ) from None
-        self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        # only a word for others, without which the lock holds as well
+        with contextlib.suppress(OSError):
+            self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         return self
 
     def __exit__(

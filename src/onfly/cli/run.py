@@ -204,8 +204,8 @@ def start(flow: Flow, workspace: RunWorkspace, *, quiet: bool = False) -> int:
 
 
 def _failed(workspace: RunWorkspace, error: str) -> typer.Exit:
-    # a labeller that fails is no fault of the command: the run stopped
-    code = STOPPED if "LabelError" in error else INTERNAL
+    # a labeller that fails, or a full disk, is no fault of the command: the run stopped
+    code = STOPPED if "LabelError" in error or "DiskFullError" in error else INTERNAL
     return fail(
         f"{error}\nThe full story is in {workspace.folder}/run.log. When the cause is mended, go "
         f"on with `onfly resume {workspace.run_id}`, and with `--config FILE` if it was a setting.",

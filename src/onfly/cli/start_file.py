@@ -11,12 +11,12 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import RunWorkspace
+from onfly.schemas.foreign import refuse_foreign
 from onfly.schemas.version import DOC_VERSION, check_version
 
 __all__ = ["Start", "read_start", "write_start"]
 
 FILE = "start.json"
-_CLASSES = {"Structure": Structure, "Molecule": Molecule}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def read_start(workspace: RunWorkspace) -> Start:
     path = workspace.folder / FILE
     try:
         content = json.loads(path.read_text())
+        refuse_foreign(content)
         check_version(content.get("doc_version", DOC_VERSION))
         structures = tuple(
             (Molecule if s["@class"] == "Molecule" else Structure).from_dict(s)
@@ -68,7 +69,7 @@ def read_start(workspace: RunWorkspace) -> Start:
             f"no run {workspace.run_id} that `onfly run` or `onfly submit` has started in "
             f"{workspace.folder.parent}"
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError) as error:
         raise ArtifactError(
             f"{path} is damaged ({type(error).__name__}: {error}): start the run again under "
             f"another name with `seed_from: [{workspace.run_id}]`"

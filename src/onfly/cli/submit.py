@@ -11,9 +11,11 @@ from typing import Annotated, Any, cast
 import typer
 from jobflow import Flow, JobStore
 from pymatgen.core import Molecule, Structure
+from pymongo.errors import PyMongoError
 from rich.console import Console
 
 from onfly.artifacts.workspace import RunWorkspace
+from onfly.cli.campaign import LEFT, no_answer
 from onfly.cli.errors import EXIT_CODES, INTERNAL, fail
 from onfly.cli.run import start
 from onfly.cli.start_file import Start, write_start
@@ -138,6 +140,8 @@ def submit(
         raise fail(str(error)) from None
     except (ValueError, ModuleNotFoundError, FileNotFoundError) as error:
         raise fail(f"{config}: {error}") from None
+    except PyMongoError as error:
+        raise fail(no_answer(error), LEFT) from None
     if dry_run:
         for run_id in missing:
             console.print(f"would submit {run_id}", highlight=False, soft_wrap=True)
@@ -149,6 +153,8 @@ def submit(
         count = sum(1 for _ in place.submit(missing, quiet))
     except ValueError as error:
         raise fail(f"{config}: {error}") from None
+    except PyMongoError as error:  # what is in, stays in
+        raise fail(no_answer(error), LEFT) from None
     console.print(
         f"{count} of {len(campaign.runs)} compounds of campaign {settings.campaign} submitted in "
         f"{time.monotonic() - begin:.1f} s; see `onfly status --campaign {settings.campaign}`",

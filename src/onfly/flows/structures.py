@@ -11,6 +11,7 @@ from maggma.core import Store
 from monty.io import zopen
 from pymatgen.core import Molecule, Structure
 
+from onfly.schemas.foreign import refuse_foreign
 from onfly.spec.structures import QuerySpec, StructuresSpec
 from onfly.structures import MAX_ATOMS, read_structure
 
@@ -97,6 +98,7 @@ def _from_dict(value: Any, where: str) -> Structure | Molecule:
     kind = value.get("@class") if isinstance(value, dict) else None
     if kind not in ("Structure", "Molecule"):
         raise ValueError(f"{where} is no pymatgen Structure or Molecule")
+    refuse_foreign(value, where)
     try:
         return (Structure if kind == "Structure" else Molecule).from_dict(value)
     except (KeyError, TypeError, ValueError) as error:

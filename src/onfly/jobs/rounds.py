@@ -16,7 +16,7 @@ from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
 from onfly.jobs.update import UpdateMaker
 from onfly.labels.answers import LabelRequest
-from onfly.labels.failures import report_failures
+from onfly.labels.failures import is_failed_label, report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
 from onfly.rounds.judge import Answer, requested_structure
@@ -24,7 +24,10 @@ from onfly.rounds.table import ENDS, PHASES, Round
 from onfly.schemas import RequestDoc, RunState, TrajectoryDoc
 from onfly.session import Session
 
-__all__ = ["RoundMaker"]
+__all__ = ["MAX_LOST", "RoundMaker"]
+
+# jobs of one label that may die in a row before it counts as a label that failed
+MAX_LOST = 3
 
 
 @dataclass
@@ -63,6 +66,7 @@ class RoundMaker(Maker):
         structures: list[Structure | Molecule] | None = None,
         prev_dir: str | None = None,
         resumed: bool = False,
+        lost: int | None = None,
     ) -> Response:
         """Do what is due for the run, until labels or other jobs are needed.
 
@@ -82,6 +86,10 @@ class RoundMaker(Maker):
         resumed
             Whether an interrupted run is taken up: labels that are waited for are then looked for
             in the run's folder, and asked for again if they are not there.
+        lost
+            How often in a row jobs of these labels ended without an output. A labeller that fails
+            puts out why, so the worker or the database died, and the label is asked for again
+            (see `MAX_LOST`). None where the labeller is a flow, whose failures have no output.
 
         Returns
         -------
@@ -98,10 +106,15 @@ class RoundMaker(Maker):
                 if known.posterior.revision > state.posterior.revision:
                     # this job was killed after its work was done, before its manager heard of it
                     state, outputs, trajectories, resumed = known, None, None, True
+            began = state.posterior.revision
+            if outputs is not None and lost is not None and lost < MAX_LOST:
+                outputs = _Reported(outputs)
             state = self._advance(session, state, outputs, trajectories, structures, resumed)
         if state.phase in ENDS:
             return Response(output=state)
-        return Response(replace=self._next(session, state, prev_dir))
+        again = state.phase == "label" and state.posterior.revision == began
+        earlier, lost = (outputs, (lost or 0) + 1) if again and outputs else (None, 0)
+        return Response(replace=self._next(session, state, prev_dir, earlier, lost))
 
     def _advance(
         self,
@@ -156,10 +169,10 @@ class RoundMaker(Maker):
             known = known_answer(run, request, self._labeller)
             if known is not None:
                 found.append(Answer(known))
-            elif outputs is not None:
-                found.append(Answer(outputs[position]))
-            else:
+            elif outputs is None or (isinstance(outputs, _Reported) and outputs[position] is None):
                 return None
+            else:
+                found.append(Answer(outputs[position]))
         return found
 
     @property
@@ -168,7 +181,14 @@ class RoundMaker(Maker):
             raise ValueError("the round maker has no label_maker")
         return self.label_maker
 
-    def _next(self, session: Session, state: RunState, prev_dir: str | None) -> Flow:
+    def _next(
+        self,
+        session: Session,
+        state: RunState,
+        prev_dir: str | None,
+        earlier: list[Any] | None,
+        lost: int,
+    ) -> Flow:
         """Return the next jobs, of which the last takes over this job's uuid.
 
         The flow has no output: jobflow would store a reference per level, and reading the first
@@ -178,9 +198,11 @@ class RoundMaker(Maker):
         arguments: dict[str, Any] = {}
         given: Any = state
         if state.phase == "label":
-            jobs, outputs = self._labels(session, state, prev_dir)
+            jobs, outputs = self._labels(session, state, prev_dir, earlier)
             if self.fuse:
                 arguments["outputs"] = outputs
+                if all(isinstance(job, Job) and job.maker is not None for job in jobs):
+                    arguments["lost"] = lost
             else:
                 calibrate = self._numbered(self.calibration_maker, state).make(state, outputs)
                 update = self._numbered(self.update_maker, state).make(calibrate.output)
@@ -214,15 +236,26 @@ class RoundMaker(Maker):
         return Flow(jobs, name=f"otf round {state.posterior.round}")
 
     def _labels(
-        self, session: Session, state: RunState, prev_dir: str | None
+        self,
+        session: Session,
+        state: RunState,
+        prev_dir: str | None,
+        earlier: list[Any] | None = None,
     ) -> tuple[list[Job | Flow], list[Any]]:
-        """Return the jobs of all labels that are due and unknown, and their outputs."""
+        """Return the jobs of all labels that are due and unknown, and their outputs.
+
+        Of earlier outputs those are passed on that say why a label failed: it is not tried again
+        because another one was lost.
+        """
         run = session.open(state.posterior)
         jobs: list[Job | Flow] = []
         outputs: list[Any] = []
         for position, request in enumerate(state.due):
             if known_answer(run, request, self._labeller) is not None:
                 outputs.append(None)  # it is looked up again when the round is judged
+                continue
+            if earlier is not None and is_failed_label(earlier[position]):
+                outputs.append(earlier[position])
                 continue
             maker = maker_for_attempt(self._labeller, request.attempt)
             job = label_job(
@@ -250,6 +283,10 @@ class RoundMaker(Maker):
         head, _, tail = maker.name.rpartition(" ")
         maker.name = f"{head if tail.isdigit() else maker.name} {state.posterior.round}"
         return maker
+
+
+class _Reported(list[Any]):
+    """Outputs of which a missing one is a job that died, and no label that failed."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from jobflow import Response
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.atomic import require_space
 from onfly.artifacts.lock import RunLock
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.labels.errors import LabelError
@@ -61,10 +62,16 @@ def answer_lock(run_id: str, key: str) -> AbstractContextManager[Any]:
     ----------
     run_id, key
         Of the request. On a machine that does not see the run's folder nothing is held.
+
+    Raises
+    ------
+    DiskFullError
+        If the label could not be written.
     """
     workspace = RunWorkspace(get_settings().ARTIFACT_DIR, run_id)
     if not workspace.folder.is_dir():
         return nullcontext()
+    require_space(workspace.folder)
     return RunLock(workspace.folder / "locks" / key, f"label {key} of run {run_id}")
 
 

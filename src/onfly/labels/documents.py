@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pymatgen.core import Molecule, Structure
 
 from onfly.labels.errors import LabelError
+from onfly.schemas.foreign import ForeignObjectError, refuse_foreign
 
 __all__ = ["Code", "code_of", "decode_structure", "pick", "plain"]
 
@@ -67,6 +68,10 @@ def plain(value: Any) -> Any:
 def decode_structure(value: Any) -> Structure | Molecule | None:
     """Return a pymatgen structure or molecule from an object, a dictionary or None."""
     if isinstance(value, Mapping):
+        try:
+            refuse_foreign(value)
+        except ForeignObjectError as error:
+            raise LabelError(str(error)) from None
         cls = Molecule if value.get("@class") == "Molecule" else Structure
         return cls.from_dict(dict(value))
     return value

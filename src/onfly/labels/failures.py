@@ -22,6 +22,7 @@ __all__ = [
     "KeptLabelDoc",
     "ReportingMaker",
     "failed_label",
+    "is_failed_label",
     "kept_label",
     "report_failures",
 ]
@@ -54,6 +55,13 @@ def kept_label(output: Any) -> str | None:
     if isinstance(output, dict) and output.get("doc_type") == "kept_label":
         return KeptLabelDoc.model_validate(output).label
     return None
+
+
+def is_failed_label(output: Any) -> bool:
+    """Whether the output of a job says why there is no label."""
+    if isinstance(output, dict):
+        return output.get("doc_type") == "failed_label"
+    return isinstance(output, FailedLabelDoc)
 
 
 def failed_label(error: BaseException, directory: str | None = None) -> FailedLabelDoc:

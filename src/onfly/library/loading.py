@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,15 +19,13 @@ from onfly.library.energy_offset import EnergyOffset
 from onfly.library.trust import load_named_foundation
 from onfly.potentials.stacked import Strategy
 from onfly.schemas import FineTunedModelDoc, PosteriorDoc, RunState
+from onfly.schemas.foreign import foreign_objects
 
 __all__ = ["build_calculator", "find_model", "read_document"]
 
 logger = logging.getLogger(__name__)
 
 DocT = TypeVar("DocT", bound=BaseModel)
-
-# of a structure; nothing else in a document is an object
-_OBJECTS = "pymatgen.core."
 
 
 def build_calculator(
@@ -147,7 +145,7 @@ def read_document(cls: type[DocT], path: Path) -> DocT:
     )
     try:
         content = json.loads(path.read_bytes())
-        if foreign := sorted(_foreign_objects(content)):
+        if foreign := sorted(foreign_objects(content)):
             raise ArtifactError(
                 f"{path} names objects of {', '.join(foreign)}, which no document of ours does: "
                 "it is refused, since decoding it would import them"
@@ -163,15 +161,3 @@ def read_document(cls: type[DocT], path: Path) -> DocT:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"{path} is damaged ({error}): {remedy}") from None
-
-
-def _foreign_objects(value: Any) -> set[str]:
-    if isinstance(value, list):
-        return set().union(*map(_foreign_objects, value)) if value else set()
-    if not isinstance(value, dict):
-        return set()
-    found = set().union(*map(_foreign_objects, value.values())) if value else set()
-    module = value.get("@module")
-    if module is not None and not str(module).startswith(_OBJECTS):
-        found.add(str(module))
-    return found

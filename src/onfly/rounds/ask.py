@@ -11,6 +11,7 @@ from jobflow import Flow, Job, JobStore, Maker, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.atomic import require_space
 from onfly.labels.careful import careful
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
@@ -158,6 +159,7 @@ def answers_here(
         )
         structure = requested_structure(run, request)
         folder = run.workspace.folder / "calculations"
+        require_space(folder)
         last = state.posterior.last_label_dir or prev_dir
         index = state.posterior.n_labels + position
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Progress", "read_progress"]
+
+logger = logging.getLogger(__name__)
 
 FILE = "progress.json"
 # what readers count with
@@ -32,10 +35,14 @@ class Progress:
         if not force and now - self._last < self.interval:
             return
         self._last = now
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{FILE}.{os.getpid()}")
-        temporary.write_text(json.dumps({**values, "time": time.time()}))
-        temporary.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({**values, "time": time.time()}))
+            temporary.replace(self.path)
+        except OSError as error:  # a view is no reason for a run to end
+            logger.debug("%s cannot be written: %s", self.path, error)
+            temporary.unlink(missing_ok=True)
 
 
 def read_progress(folder: Path) -> dict[str, Any]:

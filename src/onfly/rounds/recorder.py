@@ -14,7 +14,7 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from onfly.artifacts.atomic import atomic_write
+from onfly.artifacts.atomic import atomic_write, full_disk_named
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.dynamics.state import MDState
 from onfly.schemas import ArtifactRef, RequestDoc
@@ -98,8 +98,9 @@ class Recorder:
         data = self._read()
         found = None if data is None else self._checkpoint(data)
         if data is None or found is None:
-            thermo.write_text(COLUMNS + "\n")
-            frames.write_text("")
+            with full_disk_named(thermo):
+                thermo.write_text(COLUMNS + "\n")
+                frames.write_text("")
             return None
         for path, size in ((thermo, data["thermo_bytes"]), (frames, data["frames_bytes"])):
             with path.open("r+b") as file:
@@ -205,6 +206,6 @@ class Recorder:
 
 
 def _append(path: Path, text: str) -> int:
-    with path.open("a") as file:
+    with full_disk_named(path), path.open("a") as file:
         file.write(text)
     return path.stat().st_size

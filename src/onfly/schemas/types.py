@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, PlainSerializer
 from pymatgen.core import Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from onfly.schemas.foreign import refuse_foreign
+
 __all__ = ["StructureOrMolecule", "from_any_structure", "to_atoms", "to_structure"]
 
 DocT = TypeVar("DocT", bound=StructureMetadata)
@@ -17,6 +19,7 @@ DocT = TypeVar("DocT", bound=StructureMetadata)
 
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
+        refuse_foreign(value)
         cls = Molecule if value.get("@class") == "Molecule" else Structure
         return cls.from_dict(value)
     return value
