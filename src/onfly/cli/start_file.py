@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +9,7 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.files import ArtifactError
+from onfly.artifacts.seal import sealed, unsealed
 from onfly.artifacts.workspace import RunWorkspace
 
 __all__ = ["Start", "read_start", "write_start"]
@@ -37,7 +37,7 @@ class Start:
 def write_start(workspace: RunWorkspace, start: Start) -> None:
     """Write the file."""
     content = {"mode": start.mode, "structures": [s.as_dict() for s in start.structures]}
-    atomic_write(workspace.folder / FILE, json.dumps(content).encode())
+    atomic_write(workspace.folder / FILE, sealed(content))
 
 
 def read_start(workspace: RunWorkspace) -> Start:
@@ -52,7 +52,7 @@ def read_start(workspace: RunWorkspace) -> Start:
     """
     path = workspace.folder / FILE
     try:
-        content = json.loads(path.read_text())
+        content = unsealed(path.read_bytes())
         structures = tuple(
             (Molecule if s["@class"] == "Molecule" else Structure).from_dict(s)
             for s in content["structures"]
@@ -65,7 +65,7 @@ def read_start(workspace: RunWorkspace) -> Start:
             f"no run {workspace.run_id} that `onfly run` or `onfly submit` has started in "
             f"{workspace.folder.parent}"
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is damaged ({type(error).__name__}: {error}): start the run again under "
             f"another name with `seed_from: [{workspace.run_id}]`"
