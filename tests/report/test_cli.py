@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from onfly.cli import report as module
 from onfly.flows.manifest import CampaignManifest
+from onfly.report.data import workspace_of
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_watch_ends_with_the_run(write_run, invoke, monkeypatch):
         waits.append(seconds)
         assert 'http-equiv="refresh" content="3"' in (running / "report.html").read_text()
         if len(waits) == 2:  # the run ends meanwhile
-            text = (finished / "run.json").read_text()
-            (running / "run.json").write_text(text.replace('"f"', '"r"'))
+            state = workspace_of(finished).read_state()
+            workspace_of(running).write_state(state.evolve(run_id="r"))
             (running / "ledger.jsonl").write_text((finished / "ledger.jsonl").read_text())
 
     monkeypatch.setattr(module.time, "sleep", sleep)

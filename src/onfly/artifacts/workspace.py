@@ -32,6 +32,7 @@ from pydantic import ValidationError
 from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.files import ArtifactError, ArtifactStore
 from onfly.artifacts.lock import RunLock
+from onfly.artifacts.seal import SealError, sealed, unsealed
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.proof import Ledger
 from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
@@ -39,7 +40,14 @@ from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
 
-__all__ = ["RUN_ID", "RunWorkspace", "check_run_id", "list_runs", "load_ensemble"]
+__all__ = [
+    "RUN_ID",
+    "RunWorkspace",
+    "check_run_id",
+    "list_runs",
+    "load_ensemble",
+    "state_from_json",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +102,7 @@ class RunWorkspace:
             raise ValueError(
                 f"state of run {state.run_id!r} given to the folder of {self.run_id!r}"
             )
-        atomic_write(self.folder / "run.json", state.model_dump_json(indent=1).encode())
+        atomic_write(self.folder / "run.json", sealed(state.model_dump_json(), indent=1))
 
     def read_state(self) -> RunState:
         """Read the state of the run.
@@ -116,18 +124,7 @@ class RunWorkspace:
             ) from None
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error}") from None
-        try:
-            return RunState.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            hint = (
-                "it was written by version 0.1, which can finish it: install onfly 0.1 for that"
-                if _is_v0_1(text)
-                else f"it is damaged ({where}: {first['msg']}). Labels and ledger beside it are "
-                "not: start the run again under another name with `seed_from`"
-            )
-            raise ArtifactError(f"{path} cannot be read: {hint}") from None
+        return state_from_json(text, path)
 
     # -- ledger -------------------------------------------------------------------------------
     @property
@@ -296,6 +293,33 @@ def list_runs(root: str | Path) -> list[RunWorkspace]:
         else:
             logger.warning("%s is left out: its name is none of a run", path.parent)
     return found
+
+
+def state_from_json(text: bytes, path: Path) -> RunState:
+    """Read the state of a run from the content of a file.
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged, was changed by hand, or is of another version of onfly.
+    """
+    try:
+        unsealed(text)
+        return RunState.model_validate_json(text)
+    except SealError as error:
+        problem = str(error)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        problem = f"{where}: {first['msg']}"
+    hint = (
+        "it was written by version 0.1, which can finish it: install onfly 0.1 for that"
+        if _is_v0_1(text)
+        else f"it is damaged ({problem}). Settings are changed with `onfly resume RUN --config "
+        "FILE`. Labels and ledger beside it are whole: start the run again under another name with "
+        "`seed_from`"
+    )
+    raise ArtifactError(f"{path} cannot be read: {hint}")
 
 
 def _is_v0_1(text: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +9,7 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.files import ArtifactError
+from onfly.artifacts.seal import sealed, unsealed
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.schemas.foreign import refuse_foreign
 from onfly.schemas.version import DOC_VERSION, check_version
@@ -39,7 +39,7 @@ def write_start(workspace: RunWorkspace, start: Start) -> None:
     """Write the file."""
     content: dict[str, object] = {"doc_version": DOC_VERSION, "mode": start.mode}
     content |= {"structures": [s.as_dict() for s in start.structures]}
-    atomic_write(workspace.folder / FILE, json.dumps(content).encode())
+    atomic_write(workspace.folder / FILE, sealed(content))
 
 
 def read_start(workspace: RunWorkspace) -> Start:
@@ -54,7 +54,7 @@ def read_start(workspace: RunWorkspace) -> Start:
     """
     path = workspace.folder / FILE
     try:
-        content = json.loads(path.read_text())
+        content = unsealed(path.read_bytes())
         refuse_foreign(content)
         check_version(content.get("doc_version", DOC_VERSION))
         structures = tuple(

@@ -78,6 +78,11 @@ class CampaignMaker(Maker):
         """Return the structures by the identifiers of their runs; errors as in `make`."""
         found: dict[str, Structure | Molecule] = {}
         for position, structure in enumerate(structures):
+            if not isinstance(structure, Structure | Molecule):
+                raise ValueError(
+                    f"structure {position} is a {type(structure).__name__}: give pymatgen "
+                    "Structures or Molecules (onfly.structures.from_atoms makes them of ASE atoms)"
+                )
             if not structure.is_ordered:
                 raise ValueError(
                     f"structure {position} ({structure.composition.reduced_formula}) has sites "
@@ -149,6 +154,11 @@ def with_spec(maker: OnTheFlyMaker, spec: RunSpec) -> OnTheFlyMaker:
 
 
 def _merged(spec: RunSpec, changes: Mapping[str, Any], key: str) -> RunSpec:
+    if not isinstance(changes, Mapping):
+        raise ValueError(
+            f"overrides of {key}: {changes!r} is neither a mapping of settings, nor a RunSpec, nor "
+            "a maker"
+        )
     try:
         base = gather(spec.to_flat(defaults=True)).groups
         return RunSpec.model_validate(merge(base, gather(changes).groups))

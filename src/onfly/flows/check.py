@@ -16,7 +16,8 @@ from onfly.labels.check import check_labeller
 from onfly.labels.presets import label_maker
 from onfly.labels.stress import check_stress
 from onfly.potentials.foundation import check_foundation
-from onfly.rounds.new import new_run
+from onfly.rounds.new import new_run, starting_structures
+from onfly.rounds.seeds import check_seeds
 from onfly.schemas import to_atoms
 from onfly.session import Session
 from onfly.spec import RunSpec
@@ -58,14 +59,14 @@ def check_run(
         lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     )
     problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
+    problems += _said(lambda: starting_structures(structures, spec.trajectories.walkers))
     problems += _motion(spec, structures)
     problems += _foundation(spec, structures[0])
     problems += _labeller(spec, structures[0], maker, here)
     if here:
         session = session or Session()
         problems += machine_problems(session.settings)
-        for run_id in spec.labels.seed_from:
-            problems += _said(lambda r=run_id: _exists(session, r))
+        problems += _said(lambda: check_seeds(session, spec.labels.seed_from, structures[0]))
     return list(dict.fromkeys(problems))
 
 
@@ -116,12 +117,6 @@ def _labeller(
     problems = [*check_labeller(maker, structure, here=here)]
     problems += _said(lambda: check_stress(maker, spec.trajectories.stages, spec.tolerance))
     return [f"labeller: {problem}" for problem in problems]
-
-
-def _exists(session: Session, run_id: str) -> None:
-    workspace = session.workspace(run_id)
-    if not workspace.exists():
-        raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
 
 
 def _said(action: Any) -> list[str]:

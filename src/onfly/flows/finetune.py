@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
+from ase import Atoms
 from jobflow import Flow, Maker
 from pymatgen.core import Molecule, Structure
 
@@ -150,6 +151,8 @@ class OnTheFlyMaker(Maker):
             run needs (programs, devices, earlier runs) is not asked for.
         """
         structures = _as_list(structure)
+        if self.mode not in ("chained", "resident"):
+            raise ValueError(f"mode {self.mode!r}: use 'chained' or 'resident'")
         spec = self.resolved_spec
         if len(structures) > 1 and spec.trajectories.walkers == 1:
             spec = spec.evolve(trajectories=spec.trajectories.evolve(walkers=len(structures)))
@@ -212,7 +215,9 @@ class OnTheFlyMaker(Maker):
 def _as_list(
     structure: Structure | Molecule | Sequence[Structure | Molecule],
 ) -> list[Structure | Molecule]:
-    # a Structure is a sequence itself, of its sites
-    if isinstance(structure, Structure | Molecule):
-        return [structure]
-    return list(structure)
+    # a Structure is a sequence itself, of its sites; so are ASE's Atoms and the name of a file,
+    # which the check refuses
+    one = isinstance(structure, Structure | Molecule | Atoms | str)
+    if one or not isinstance(structure, Sequence):
+        return [cast("Structure", structure)]
+    return list(cast("Sequence[Structure | Molecule]", structure))

@@ -36,10 +36,10 @@ def model_criteria(
         If a formula or an element is unknown.
     """
     query: dict[str, Any] = {}
-    for name, value in (("threshold_ev", threshold_ev), ("temperature", temperature)):
-        for number in value if isinstance(value, tuple) else (value,):
+    for what, given in (("threshold_ev", threshold_ev), ("temperature", temperature)):
+        for number in given if isinstance(given, tuple) else (given,):
             if number is not None and not 0 < number < math.inf:
-                raise ValueError(f"{name} {number} is not a positive number")
+                raise ValueError(f"{what} {number} is not a positive number")
     if min_coverage is not None and not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage {min_coverage} is not between 0 and 1")
     if formula is not None:

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from onfly.artifacts import ArtifactError, ArtifactStore, load_ensemble
+from onfly.artifacts.workspace import state_from_json
 from onfly.bayes.calibration import Calibration
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import posterior_from_dict
@@ -115,7 +116,7 @@ def find_model(
     elif (path / "model.json").is_file():
         doc = read_document(FineTunedModelDoc, path / "model.json")
     elif (path / "run.json").is_file():
-        doc = read_document(RunState, path / "run.json").posterior
+        doc = _read_state(path / "run.json").posterior
         logger.warning("run %s is not published: nothing proves its accuracy", doc.run_id)
     else:
         raise FileNotFoundError(
@@ -129,6 +130,18 @@ def find_model(
         if doc.ensemble is not None and all(store.exists(ref) for ref in doc.ensemble.members):
             return doc, store
     return doc, stores[-1]
+
+
+def _read_state(path: Path) -> RunState:
+    """Read the state of a run; errors as from `read_document`, and for those of version 0.1."""
+    data = path.read_bytes()
+    try:
+        if foreign := sorted(_foreign_objects(json.loads(data))):
+            raise ArtifactError(_refused(path, foreign))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+    return state_from_json(data, path)
 
 
 def read_document(cls: type[DocT], path: Path) -> DocT:
@@ -146,10 +159,7 @@ def read_document(cls: type[DocT], path: Path) -> DocT:
     try:
         content = json.loads(path.read_bytes())
         if foreign := sorted(foreign_objects(content)):
-            raise ArtifactError(
-                f"{path} names objects of {', '.join(foreign)}, which no document of ours does: "
-                "it is refused, since decoding it would import them"
-            )
+            raise ArtifactError(_refused(path, foreign))
         return cls.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
@@ -161,3 +171,10 @@ def read_document(cls: type[DocT], path: Path) -> DocT:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"{path} is damaged ({error}): {remedy}") from None
+
+
+def _refused(path: Path, foreign: list[str]) -> str:
+    return (
+        f"{path} names objects of {', '.join(foreign)}, which no document of ours does: it is "
+        "refused, since decoding it would import them"
+    )

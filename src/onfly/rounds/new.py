@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 
 from pymatgen.core import Molecule, Structure
 
@@ -14,7 +15,7 @@ from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
 from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
 from onfly.spec import RunSpec
 
-__all__ = ["new_run"]
+__all__ = ["new_run", "starting_structures"]
 
 
 def new_run(
@@ -79,3 +80,28 @@ def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:
     balanced = spec.posterior.energy_weight == "balanced" or threshold is None
     scales = LikelihoodScales.for_threshold(threshold, n_atoms=n_atoms if balanced else None)
     return scales.energy_std
+
+
+def starting_structures(
+    structures: Sequence[Structure | Molecule], walkers: int
+) -> list[Structure | Molecule]:
+    """Return a structure for each trajectory.
+
+    Raises
+    ------
+    ValueError
+        If there are neither one nor as many structures, or their atoms differ.
+    """
+    if len(structures) not in (1, walkers):
+        raise ValueError(
+            f"{len(structures)} structures for {walkers} trajectories: give one structure, or one "
+            "for each of `walkers`"
+        )
+    first = structures[0]
+    for structure in structures[1:]:
+        if [str(site.specie) for site in structure] != [str(site.specie) for site in first]:
+            raise ValueError(
+                "the structures of a run must have the same atoms in the same order: their "
+                "energies share one offset"
+            )
+    return list(structures) * (walkers if len(structures) == 1 else 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pymatgen.core import Molecule, Structure
+
 from onfly.schemas import LabelDoc
 from onfly.session import Session
 
-__all__ = ["labels_of_runs"]
+__all__ = ["check_seeds", "labels_of_runs"]
 
 
 def labels_of_runs(
@@ -36,28 +38,63 @@ def labels_of_runs(
         If there is no such run, or none of its labels fits.
     """
     found: dict[str, tuple[str, LabelDoc]] = {}
-    species = [str(site.specie) for site in first.structure]
     for run_id in run_ids:
-        workspace = session.workspace(run_id)
-        if not workspace.exists():
-            raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
-        run = session.open(workspace.read_state().posterior)
-        fitting = 0
-        for entry in run.ledger().entries:
-            if entry.label is None:
-                continue
-            label = session.labels.get(entry.label)
-            same = [str(site.specie) for site in label.structure] == species
-            # without a hash the settings are unknown, and two surfaces must not be mixed
-            if not (first.input_hash and label.input_hash == first.input_hash and same):
-                continue
-            fitting += 1
+        # without a hash the settings are unknown, and two surfaces must not be mixed
+        for key, label in _fitting(session, run_id, first.structure, first.input_hash or ""):
             if label.energy_key == first.energy_key and label.structure_hash not in found:
-                found[label.structure_hash] = (entry.label, label)
-        if not fitting:
-            raise ValueError(
-                f"seed_from: no label of run {run_id!r} has the atoms "
-                f"({first.structure.composition.formula}) and the labeller settings of this run"
-            )
+                found[label.structure_hash] = (key, label)
     found.pop(first.structure_hash, None)
     return list(found.values())
+
+
+def check_seeds(
+    session: Session,
+    run_ids: Sequence[str],
+    structure: Structure | Molecule,
+    input_hash: str | None = None,
+) -> None:
+    """Refuse earlier runs that are not there, or of which no label fits, before any is paid.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    run_ids
+        Runs in the artifact directory.
+    structure
+        That the new run starts from.
+    input_hash
+        Of the labels to come; None where only the first of them will tell.
+
+    Raises
+    ------
+    ValueError
+        As from `labels_of_runs`.
+    """
+    for run_id in run_ids:
+        _fitting(session, run_id, structure, input_hash)
+
+
+def _fitting(
+    session: Session, run_id: str, structure: Structure | Molecule, input_hash: str | None
+) -> list[tuple[str, LabelDoc]]:
+    """Return key and label of a run's labels with the same atoms and settings, one at least."""
+    species = [str(site.specie) for site in structure]
+    workspace = session.workspace(run_id)
+    if not workspace.exists():
+        raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
+    run = session.open(workspace.read_state().posterior)
+    fitting = []
+    for entry in run.ledger().entries:
+        if entry.label is None:
+            continue
+        label = session.labels.get(entry.label)
+        same = [str(site.specie) for site in label.structure] == species
+        if same and input_hash in (None, label.input_hash):
+            fitting.append((entry.label, label))
+    if not fitting:
+        raise ValueError(
+            f"seed_from: no label of run {run_id!r} has the atoms "
+            f"({structure.composition.formula}) and the labeller settings of this run"
+        )
+    return fitting

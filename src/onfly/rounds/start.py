@@ -21,6 +21,8 @@ from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.stages import MDStage, total_steps
 from onfly.dynamics.state import MDState, draw_momenta
 from onfly.potentials.execution import one_thread
+from onfly.rounds.new import starting_structures
+from onfly.rounds.seeds import check_seeds
 from onfly.schemas import CalibrationDoc, RequestDoc, RunState, TrajectoryDoc, to_atoms
 from onfly.session import OpenRun, Session
 
@@ -51,13 +53,14 @@ def start_run(
     Raises
     ------
     ValueError
-        If the number of structures is neither one nor that of the trajectories, or their
-        compositions differ.
+        If the number of structures is neither one nor that of the trajectories, their compositions
+        differ, or a run whose labels are to be learned is not there.
     """
     spec = state.posterior.spec
     walkers = spec.trajectories.walkers
     one = len(structures) == 1
-    structures = _checked(structures, walkers)
+    structures = starting_structures(structures, walkers)
+    check_seeds(session, spec.labels.seed_from, structures[0])
     run = session.open(state.posterior)
     method = posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     config = method.to_dict()
@@ -93,24 +96,6 @@ def start_run(
     return state.with_trajectories(trajectories).evolve(
         phase="label", ensemble=ensemble, calibration=_calibration(run)
     )
-
-
-def _checked(
-    structures: Sequence[Structure | Molecule], walkers: int
-) -> list[Structure | Molecule]:
-    if len(structures) not in (1, walkers):
-        raise ValueError(
-            f"{len(structures)} structures for {walkers} trajectories: give one structure, or one "
-            "for each of `walkers`"
-        )
-    first = structures[0]
-    for structure in structures[1:]:
-        if [str(site.specie) for site in structure] != [str(site.specie) for site in first]:
-            raise ValueError(
-                "the structures of a run must have the same atoms in the same order: their "
-                "energies share one offset"
-            )
-    return list(structures) * (walkers if len(structures) == 1 else 1)
 
 
 def _calibration(run: OpenRun) -> CalibrationDoc:
