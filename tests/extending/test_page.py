@@ -90,7 +90,9 @@ def test_potential_keeps_the_contract(package, crystal):
 
 
 def test_labeller_and_potential_carry_a_run(package, spec, structure):
-    text = next(t for t in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S) if "ScaledEMT" in t)
+    text = next(
+        t for t in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S) if "ScaledEMT" in t
+    )
     given = yaml.safe_load(text)["labeller"]
     settings = spec(foundation_model="my-morse", threshold="200 meV")
     state = new_run(settings, structure, run_id="outside")

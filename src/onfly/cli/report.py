@@ -23,9 +23,7 @@ OutOption = Annotated[
 ]
 
 
-def _write(
-    target: str, out: Path | None, png: bool, refresh: int | None
-) -> tuple[Path, bool, str]:
+def _write(target: str, out: Path | None, png: bool, refresh: int | None) -> tuple[Path, bool, str]:
     """Write the page; return it, whether anything still runs, and how a campaign stands."""
     # matplotlib and the rest take a second to import: not for `onfly --help`
     from onfly.report import build_campaign_report, build_report, find_runs, judge

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,7 +77,11 @@ def build_comparison(
             models=heads,
             drawings=drawings,
             rows=[
-                {"name": _WORDS.get(name, name.replace("_", " ")), "values": values, "differs": len(set(values)) > 1}
+                {
+                    "name": _WORDS.get(name, name.replace("_", " ")),
+                    "values": values,
+                    "differs": len(set(values)) > 1,
+                }
                 for name, values in rows.items()
             ],
             svg=svg_text,
@@ -181,9 +184,7 @@ def _labels(models: Sequence[FineTunedModelDoc]) -> Drawing:
 
 
 def _coverage(models: Sequence[FineTunedModelDoc]) -> Drawing | None:
-    known = [
-        (y, m) for y, m in zip(_places(models), models, strict=True) if m.coverage is not None
-    ]
+    known = [(y, m) for y, m in zip(_places(models), models, strict=True) if m.coverage is not None]
     if not known:
         return None
     plot, _ = _panel("coverage", models, "share of audits within the tolerance (%)")
@@ -195,7 +196,8 @@ def _coverage(models: Sequence[FineTunedModelDoc]) -> Drawing | None:
         plot.panel, [100 * (m.coverage or 0.0) for _, m in known], [y for y, _ in known],
         "audits of the run, with 95 % interval", theme.AUDIT, "D",
     )  # fmt: skip
-    proven = [(y, m.verdict["coverage"]) for y, m in known if (m.verdict or {}).get("coverage")]
+    shares = [(y, (m.verdict or {}).get("coverage")) for y, m in known]
+    proven = [(y, share) for y, share in shares if share]
     if proven:
         plot.points(
             plot.panel, [100 * share for _, share in proven], [y for y, _ in proven],
