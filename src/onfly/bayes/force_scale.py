@@ -8,10 +8,10 @@ variance s² v, v = uᵀ A⁻¹ u, with the same s and no new assumption. With t
 A = L Lᵀ, v = |L⁻¹ u|² (`solve`).
 
 A label brings one energy but 3 n_atoms forces. A new label therefore tells s a few times over
-before it is learned, by predictions that were put to the test and not by a fit. The squared error of such a force is
-modelled as s² v + ε², where ε is what the fit left of the forces that were learned: without ε,
-labels that resemble each other, as those of successive MD steps do, would raise s although only
-the fit is imperfect.
+before it is learned, by predictions that were put to the test and not by a fit. The squared error
+of such a force is modelled as s² v + ε², where ε is what the fit left of the forces that were
+learned: without ε, labels that resemble each other, as those of successive MD steps do, would raise
+s although only the fit is imperfect.
 
 s only widens: forces tell nothing of errors that all forces share, such as that of the strain of a
 cell, and where the fit came out below its start the std was too small in every case of the study
