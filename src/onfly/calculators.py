@@ -61,6 +61,25 @@ def load_calculator(
         If the foundation model is a pickled file and ``trust_pickle`` is not given.
     ArtifactError
         If the document or the weights are damaged or missing.
+
+    Returns
+    -------
+    PosteriorCalculator
+        With the results ``energy`` and ``energy_std`` (eV, of the cell, on the scale of the
+        labels), ``forces`` (eV/Å, shape (N, 3)) and, for cells, ``stress`` (eV/Å³, Voigt order,
+        shape (6,), positive under tension). ``calc.probability()`` is that of an energy error
+        above the tolerance of the run.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> atoms = Atoms("Cu2Au2", cell=[3.9] * 3, pbc=True,
+    ...               scaled_positions=[[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    >>> atoms.calc = load_calculator(model_id="CuAu-f716e6da3f4e")
+    >>> atoms.get_forces().shape, atoms.get_stress().shape
+    ((4, 3), (6,))
+    >>> atoms.calc.results["energy_std"] > 0
+    True
     """
     if (model_id is None) == (path is None):
         raise ValueError("load_calculator needs either model_id or path")

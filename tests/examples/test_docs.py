@@ -8,6 +8,10 @@ import importlib
 import inspect
 import re
 import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -18,14 +22,20 @@ from onfly.bayes.last_layer import LastLayerPosterior
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.bayes.sghmc_posterior import SGHMCPosterior
 from onfly.cli import reference
+from onfly.flows import ProductionMaker
+from onfly.labels.ase import AseLabelMaker
 from onfly.labels.presets import label_maker, preset_names
+from onfly.labels.vasp import VaspLabelMaker
+from onfly.potentials.families import families
 from onfly.proof import ProofRule
 from onfly.rounds.table import PHASES
 from onfly.settings import OnflySettings
-from onfly.spec import ProofSpec
+from onfly.spec import ProofSpec, RunSpec
 from onfly.spec.campaign import CampaignFile
 from onfly.spec.files import RunFile
+from onfly.spec.flat import FLAT_KEYS
 from onfly.spec.migration import ENDED, RENAMED
+from onfly.spec.tables import TABLES, rows
 from onfly.spec.yaml import load
 from tests.examples.conftest import ROOT
 from tests.test_layers import LAYERS
@@ -209,8 +219,8 @@ def test_the_table_of_phases_names_the_functions_that_there_are():
 
 
 def commands():
-    for page in [*PAGES, README]:
-        for text in blocks(page, "bash"):
+    for page in [*PAGES, README, *sorted((ROOT / "workflows").rglob("*.md"))]:
+        for text in [*blocks(page, "bash"), *blocks(page, "sh")]:
             for line in text.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words[:1] == ["onfly"]:
@@ -219,6 +229,10 @@ def commands():
 
 @pytest.mark.parametrize("words", commands())
 def test_commands_exist_with_their_options(words):
+    check_command(words)
+
+
+def check_command(words):
     from onfly import cli
 
     command = typer.main.get_command(cli.app)
@@ -226,7 +240,7 @@ def test_commands_exist_with_their_options(words):
     if rest and not rest[0].startswith("-"):
         assert rest[0] in cli.COMMANDS, f"onfly has no command {rest[0]}"
         command, rest = cli.COMMANDS[rest[0]].load(rest[0]), rest[1:]
-    while rest and hasattr(command, "commands"):
+    while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
         assert rest[0] in command.commands, f"onfly has no command {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
     options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
@@ -235,12 +249,107 @@ def test_commands_exist_with_their_options(words):
             assert word in options | {"--help"}, f"{words}: no option {word}"
 
 
-@pytest.mark.slow
-def test_the_python_of_the_tutorial_runs(run_script, tmp_path):
+def test_the_python_of_the_tutorial_runs(machine):
     """Each block is saved as a file and run, as a reader does."""
     first, second = blocks(ROOT / "docs" / "tutorial.md", "python")
-    (tmp_path / "first.py").write_text(first)
-    out = run_script(tmp_path / "first.py")
-    model_id = out.split()[0]
-    (tmp_path / "second.py").write_text(second.replace("MODEL_ID", model_id))
-    assert "±" in run_script(tmp_path / "second.py")
+    out = _run_as_file("first.py", first)
+    model_id, state = out.split()[:2]
+    assert state == "ready"
+    assert "±" in _run_as_file("second.py", second.replace("MODEL_ID", model_id))
+
+
+def _run_as_file(name, text):
+    Path(name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, name], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+WORKFLOWS = sorted((ROOT / "workflows").rglob("*.md"))
+TEXTS = [*PAGES, README, *WORKFLOWS, ROOT / "examples/README.md", ROOT / "constraints/README.md"]
+
+
+def inline(page):
+    """Return what stands between single backticks on a page, outside of blocks."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_dotted_names_exist(page):
+    for name in sorted(set(re.findall(r"\bonfly(?:\.[A-Za-z_]\w*)+", page.read_text()))):
+        if name.rpartition(".")[2] in ("yaml", "md", "html"):
+            continue  # a file
+        if name in {"onfly.criteria", "onfly.drivers", "onfly.posteriors"}:
+            continue  # a group of entry points
+        parts = name.split(".")
+        found = importlib.import_module("onfly")
+        for number, part in enumerate(parts[1:], start=2):
+            if not hasattr(found, part):
+                try:
+                    importlib.import_module(".".join(parts[:number]))
+                except ImportError:
+                    # fields of data classes without a default are annotations only
+                    assert part in getattr(found, "__annotations__", {}), f"{page.name}: {name}"
+                    break
+            found = getattr(found, part)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_the_text_exist(page):
+    for code in inline(page):
+        if re.match(r"onfly [a-z]", code):
+            check_command(shlex.split(code.replace("…", "")))
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_variables_exist(page):
+    known = {f"ONFLY_{name}" for name in OnflySettings.model_fields}
+    known |= {"ONFLY_FAST_KERNELS", "ONFLY_TEST_MONGO_URI"}
+    for name in re.findall(r"\bONFLY_[A-Z_]+\b", page.read_text()):
+        assert name in known, f"{page.name}: {name}"
+    for code in inline(page):
+        roots = r"(docs|tests|benchmarks|examples|workflows|constraints|src)/[\w./-]+"
+        if re.fullmatch(roots, code):
+            assert (ROOT / code).exists(), f"{page.name}: {code}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_targets_of_make_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for code in [*inline(page), *blocks(page, "bash")]:
+        for name in re.findall(r"^make (?:[A-Z]+=\S* )?([a-z-]+)", code, re.M):
+            assert name in targets, f"{page.name}: make {name}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_keys_in_the_text_exist(page):
+    """``key: value`` between backticks is a key of a settings file."""
+    for code in inline(page):
+        if found := re.match(r"([a-z_]+): ", code):
+            assert found[1] in known_keys() | OTHER_KEYS, f"{page.name}: {code}"
+
+
+# of the files of jobflow, FireWorks and jobflow-remote
+OTHER_KEYS = {"additional_stores", "type"}
+
+
+@cache
+def known_keys():
+    keys = set(FLAT_KEYS) | set(RunSpec.model_fields)
+    keys |= set(RunFile.model_fields) | set(CampaignFile.model_fields)
+    keys |= {"threshold", "threshold_per_atom", "stages"} | _fields(ProductionMaker)
+    for name in TABLES:
+        keys |= {row.key for row in rows(*TABLES[name])}
+    for cls in (SGHMCPosterior, LastLayerPosterior, AseLabelMaker, VaspLabelMaker):
+        keys |= _fields(cls)
+    keys |= set(inspect.signature(VaspLabelMaker.from_preset).parameters)
+    for family in families().values():
+        keys |= set(family.options)
+    return keys
+
+
+def _fields(cls):
+    return {field.name for field in dataclasses.fields(cls)}

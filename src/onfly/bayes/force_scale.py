@@ -1,12 +1,17 @@
 """The scale of a Gaussian over the last layer, from the forces of labels before they are learned.
 
-A label brings one energy but 3 n_atoms forces, and a force along a direction is the slope of the
-energy, whose variance follows from the same Gaussian: s² v with v = uᵀ (RᵀR + ς I)⁻¹ u and u the
-slope of the summed features. A new label therefore tells s a few times over before it is learned,
-by predictions that were put to the test and not by a fit. The squared error of such a force is
-modelled as s² v + ε², where ε is what the fit left of the forces that were learned: without ε,
-labels that resemble each other, as those of successive MD steps do, would raise s although only
-the fit is imperfect.
+Derivation. The energy is linear in the last layer, E(x) = f(x)ᵀ w with f the features summed over
+the atoms, and its weights have the covariance s² A⁻¹ with A = RᵀR + ς I (`last_layer`), so that
+Var E = s² fᵀ A⁻¹ f. Let d be a unit vector of all 3 n_atoms coordinates. The force along it is
+F·d = -∂E/∂d = -uᵀ w with u = ∂f/∂d, the slope of the features: the same Gaussian gives it the
+variance s² v, v = uᵀ A⁻¹ u, with the same s and no new assumption. With the Cholesky factor
+A = L Lᵀ, v = |L⁻¹ u|² (`solve`).
+
+A label brings one energy but 3 n_atoms forces. A new label therefore tells s a few times over
+before it is learned, by predictions that were put to the test and not by a fit. The squared error
+of such a force is modelled as s² v + ε², where ε is what the fit left of the forces that were
+learned: without ε, labels that resemble each other, as those of successive MD steps do, would raise
+s although only the fit is imperfect.
 
 s only widens: forces tell nothing of errors that all forces share, such as that of the strain of a
 cell, and where the fit came out below its start the std was too small in every case of the study
@@ -95,7 +100,14 @@ def force_errors(
 def fit(observed: Tensor, start: float) -> float:
     """Return the most probable s of those that are not below `start`.
 
-    The prior is log s ~ N(log start, 1).
+    With e_k the errors of the forces along the directions, e_k ~ N(0, s² v_k + ε_k²), and the
+    prior log s ~ N(log s₀, 1), s₀ being `start`, the logarithm of the posterior density of log s
+    is, up to a constant,
+
+        -½ Σ_k [log(s² v_k + ε_k²) + e_k² / (s² v_k + ε_k²)] - ½ (log s - log s₀)².
+
+    It can have several maxima when the v_k differ much, so it is evaluated on a grid of log s and
+    not climbed.
 
     Parameters
     ----------

@@ -41,6 +41,25 @@ class CampaignMaker(Maker):
         of `RunSpec` that are merged into the settings of `maker`, such as
         ``{"NaCl": {"threshold": "20 meV", "posterior": {"n_members": 4}}}``; or all settings as a
         `RunSpec`; or another maker.
+
+    Raises
+    ------
+    ValueError
+        By `make`: a structure comes twice, an override fits no compound, or a setting is
+        impossible.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> metals = [Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [symbol], [[0, 0, 0]])
+    ...           for symbol, a in (("Cu", 3.6), ("Ag", 4.1))]
+    >>> maker = OnTheFlyMaker(threshold="2 meV", threshold_per_atom=True)
+    >>> campaign = CampaignMaker(campaign="metals", maker=maker,
+    ...                          overrides={"Ag": {"walkers": 4}})
+    >>> len(campaign.make(metals))
+    2
+    >>> [campaign.maker_for(s).resolved_spec.trajectories.walkers for s in metals]
+    [1, 4]
     """
 
     name: str = "campaign"

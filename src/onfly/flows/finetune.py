@@ -35,7 +35,7 @@ class OnTheFlyMaker(Maker):
     The first labels set the energy offset and teach the ensemble; then MD runs on its mean, and
     whenever the calibrated probability of an error above the tolerance exceeds 5 %, the
     configuration is labelled, the ensemble learns from it, and the step is taken with the label's
-    forces (Rensmeyer, Kramer, Niggemann, Digital Discovery 2026).
+    forces [1]_. The output of the flow is a `FineTunedModelDoc`.
 
     Parameters
     ----------
@@ -59,11 +59,30 @@ class OnTheFlyMaker(Maker):
     campaign
         Name of the campaign that the run belongs to.
 
+    Raises
+    ------
+    ValueError
+        By `make` and `resolved_spec`: a setting is impossible, or does not fit the structure.
+
+    References
+    ----------
+    .. [1] T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j.
+
     Examples
     --------
     >>> maker = OnTheFlyMaker(threshold="50 meV", temperature=300, n_steps=2000)
     >>> maker.resolved_spec.tolerance[0].value
     0.05
+
+    A flow for a structure, with EMT in place of DFT and a potential that takes milliseconds:
+
+    >>> from onfly import label_maker
+    >>> from pymatgen.core import Lattice, Structure
+    >>> copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    >>> maker = OnTheFlyMaker(foundation_model="toy", temperature=300, n_steps=100,
+    ...                       label_maker=label_maker("emt"))
+    >>> [job.name for job in maker.make(copper).jobs]
+    ['otf round', 'otf publish']
     """
 
     name: str = "on-the-fly fine-tuning"

@@ -75,6 +75,25 @@ class ProductionMaker(Maker):
         For ``"label"``: failed labels and explosions before a run stops.
     seed
         Of the random streams of all runs.
+
+    Raises
+    ------
+    ValueError
+        By `make`: no model is named or several are, or the settings contradict each other.
+
+    Examples
+    --------
+    1 ps of equilibration at 600 K, then 10 ps at constant energy, twice:
+
+    >>> maker = ProductionMaker(
+    ...     equilibration=[MDStage(500, temperature=600.0)],
+    ...     stages=[MDStage(5000, temperature=None, ensemble="nve")],
+    ...     time_step=2.0,
+    ...     n_runs=2,
+    ... )
+    >>> flow = maker.make(model_id="CuAu-f716e6da3f4e", production_id="diffusion")
+    >>> len(flow.jobs)
+    2
     """
 
     name: str = "production"

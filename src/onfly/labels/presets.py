@@ -96,6 +96,24 @@ def label_maker(name: str, /, **kwargs: Any) -> Maker:
         keywords. Nothing is called before.
     ModuleNotFoundError
         If the package of the labeller is not installed; the message names the extra.
+
+    Returns
+    -------
+    jobflow.Maker
+        Its ``make(structure)`` is a job whose output has the energy (eV), forces (eV/Å, shape
+        (N, 3)) and, for cells, the stress in the units of its code; `onfly.labels.extract` makes
+        a `LabelDoc` in eV, eV/Å and eV/Å³ of it.
+
+    Examples
+    --------
+    >>> label_maker("emt").calculator
+    'ase.calculators.emt.EMT'
+    >>> label_maker("vasp-pbe", kpoints_mesh=[2, 2, 2]).name
+    'label vasp'
+    >>> label_maker("vasp-pbee")
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown labeller 'vasp-pbee': use one of ...
     """
     if name in _ASE_PRESETS:
         return _ase_maker(name, _ASE_PRESETS[name], kwargs)

@@ -70,6 +70,13 @@ class ModelLibrary:
         Collections of labels and runs; optional.
     settings
         Of the machine; None reads them.
+
+    Raises
+    ------
+    ModelNotFoundError
+        By `get`, `latest` and `calculator`: there is no such model.
+    ModelMismatchError
+        By `calculator`: the model is of another compound, or of other temperatures.
     """
 
     def __init__(

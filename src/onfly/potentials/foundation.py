@@ -103,7 +103,7 @@ def parse_foundation(foundation: Any) -> Foundation:
     Foundation(family='chgnet', source='chgnet-0.3.0', options={})
     >>> parse_foundation("chgnet-0.3.1")
     Traceback (most recent call last):
-    ValueError: unknown foundation model 'chgnet-0.3.1': did you mean chgnet-0.3.0?
+    ValueError: unknown foundation model 'chgnet-0.3.1': did you mean chgnet-0.3.0 or chgnet?
     """
     if isinstance(foundation, str | Path):
         return Foundation(_family_of_name(str(foundation)).name, str(foundation))
@@ -181,7 +181,7 @@ def check_foundation(foundation: Any, elements: Sequence[str] = ()) -> list[str]
     >>> check_foundation("toy", ["Na", "Cl"])
     []
     >>> check_foundation("mace-mp-medum")
-    ["unknown foundation model 'mace-mp-medum': did you mean mace-mp-medium?"]
+    ["unknown foundation model 'mace-mp-medum': did you mean mace-mp-medium or ...?"]
     """
     try:
         found = describe_foundation(foundation)

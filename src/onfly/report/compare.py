@@ -196,7 +196,8 @@ def _coverage(models: Sequence[FineTunedModelDoc]) -> Drawing | None:
         plot.panel, [100 * (m.coverage or 0.0) for _, m in known], [y for y, _ in known],
         "audits of the run, with 95 % interval", theme.AUDIT, "D",
     )  # fmt: skip
-    proven = [(y, m.verdict["coverage"]) for y, m in known if (m.verdict or {}).get("coverage")]
+    shares = [(y, (m.verdict or {}).get("coverage")) for y, m in known]
+    proven = [(y, share) for y, share in shares if share]
     if proven:
         plot.points(
             plot.panel, [100 * share for _, share in proven], [y for y, _ in proven],

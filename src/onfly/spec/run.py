@@ -41,6 +41,15 @@ _PAPER: dict[str, Any] = {
 class RunSpec(Spec):
     """Everything that is chosen for a run: the YAML, the Makers and the documents hold this tree.
 
+    Inside, energies are in eV, forces in eV/Å, stresses in eV/Å³, times in fs, temperatures in K
+    and pressures in kbar. Every field says its unit, its limits and its default; the page
+    "Configuration" of the documentation is made of them.
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown or impossible; the message names it.
+
     Examples
     --------
     >>> spec = RunSpec.from_flat({"threshold": "50 meV", "stages": [{"n_steps": 100}]})

@@ -43,6 +43,8 @@ class MDStage(Spec):
     ----------
     n_steps
         MD steps of the stage; the only field that may be given by position.
+    **fields
+        The fields below: ``temperature`` in K, ``pressure`` in kbar, ``time_step`` in fs.
 
     Raises
     ------

@@ -175,6 +175,16 @@ class LinearMap(nn.Module):
 class Harmonics(nn.Module):
     """Spherical harmonics of directions, as polynomials of their components.
 
+    On the unit sphere the 2l + 1 harmonics of order l are homogeneous polynomials of degree l in
+    (x, y, z), that is linear combinations of its (l + 1)(l + 2)/2 monomials. The coefficients are
+    not written down for each normalisation that e3nn knows, but solved for: at 200 random
+    directions, far more than there are monomials, Y = B T with the harmonics Y that the module
+    gives and the monomials B holds exactly, and T is found by least squares, order by order. (The
+    monomials of one degree are independent on the sphere; those of different degrees are not, since
+    x² + y² + z² = 1.) A residual above 1e-9 means that the module is something else. As in
+    `mace_contraction`, a 1 behind the three components fills monomials of lower degree up to as
+    many factors as the highest has, so that all of them come from a few matrix products.
+
     Parameters
     ----------
     harmonics
