@@ -96,8 +96,9 @@ def test_settings_of_a_run_between_blocks(loop):
     run = loop(**DOUBTFUL)
     state = block(run)
     spec = state.posterior.spec
+    stages = [*spec.trajectories.stages, spec.trajectories.stages[0]]
+    more = spec.evolve(trajectories={"stages": stages})
     with pytest.raises(ReopenError, match="a closing block is under way"):
-        stages = [*spec.trajectories.stages, spec.trajectories.stages[0]]
-        reopen(state, spec.evolve(trajectories={"stages": stages}), run.ledger)
+        reopen(state, more, run.ledger)
     kept = reopen(state, spec.evolve(stopping={"max_failures": 9}), run.ledger)
     assert kept.trajectories == state.trajectories

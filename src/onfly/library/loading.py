@@ -136,7 +136,7 @@ def _read_state(path: Path) -> RunState:
     """Read the state of a run; errors as from `read_document`, and for those of version 0.1."""
     data = path.read_bytes()
     try:
-        if foreign := sorted(_foreign_objects(json.loads(data))):
+        if foreign := sorted(foreign_objects(json.loads(data))):
             raise ArtifactError(_refused(path, foreign))
     except (ValueError, RecursionError) as error:
         if isinstance(error, ArtifactError):
