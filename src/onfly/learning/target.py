@@ -30,8 +30,8 @@ __all__ = ["PotentialTarget", "potential_target", "shared_potential"]
 
 # labels evaluated together
 CHUNK = 16
-# pairs of a label from which on labels of a minibatch are evaluated one by one, in threads if there
-# are any: starting operations no longer counts, and less memory is in use at a time
+# pairs of a label from which on those of a minibatch are evaluated one by one, in threads if there
+# are any: starting operations no longer counts
 LARGE_PAIRS = 3000
 
 
@@ -356,10 +356,7 @@ def shared_potential(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Potential:
-    """Load a foundation potential, once per process; nobody may change it.
-
-    For the parameters see `load_foundation`.
-    """
+    """Load a foundation potential, once per process; nobody may change it."""
     source: Any = foundation
     if not isinstance(foundation, str):
         table = foundation if isinstance(foundation, dict) else vars(foundation)
