@@ -28,6 +28,14 @@ def test_ensemble_md(run_benchmark):
     check_ensemble(row)
 
 
+def test_moments_of_forces(run_benchmark):
+    (row,) = run_benchmark(
+        "ensemble_md.py", "--moments", "--models", "toy", "--steps", "20", "--margins", "4"
+    )
+    assert row["full_over_plain"] > 1.0
+    assert row["computed"] <= 0.15
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "check"), [("sampler.py", check_sampler), ("ensemble_md.py", check_ensemble)]

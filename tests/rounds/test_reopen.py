@@ -130,6 +130,18 @@ def test_a_proof_that_failed_may_be_tried_again():
     assert reopen(state, more, closed(n_failed=3)).phase == "close"
 
 
+def test_a_tolerance_of_forces_that_is_new_has_no_atoms():
+    energy, force = {"quantity": "energy", "value": 0.1}, {"quantity": "force", "value": 0.2}
+    state, added = run(step=20, phase="explore"), toy_spec(tolerance=[energy, force])
+    with pytest.raises(ReopenError, match="atoms of force were not chosen at the start; start a"):
+        reopen(state, added, Ledger())
+    known = run(
+        step=20, phase="explore", spec=toy_spec(tolerance=[force]), tolerance_atoms={"force": (0,)}
+    )
+    larger = toy_spec(tolerance=[force | {"value": 0.3}])
+    assert reopen(known, larger, Ledger()).posterior.spec.tolerance[0].value == 0.3
+
+
 def test_what_was_proven_is_not_said_of_a_smaller_tolerance():
     state = run(step=70, attempt=0, t_programme_step=40, t_origin=40, t_n_steps=70)
     with pytest.raises(ReopenError, match="the proof so far is for the larger one"):

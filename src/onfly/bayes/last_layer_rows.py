@@ -59,8 +59,13 @@ class FeatureTarget(Protocol):
     def summed_features(self, params: Params) -> Tensor:
         """Return the summed features of each label, shape (N, F)."""
 
-    def rows(self, params: Params, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return derivatives of energies, force and stress components by the last layer."""
+    def map_rows(
+        self, params: Params, chunks: Sequence[Sequence[int]]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return derivatives of energies, force and stress components by the last layer.
+
+        Of each chunk of labels.
+        """
 
     def feature_slopes(self, params: Params, index: int, directions: np.ndarray) -> Tensor:
         """Return slopes of the summed features along directions, shape (K, F)."""
@@ -171,8 +176,7 @@ def gram(
             total += weight * slopes.T @ slopes
         return total
     parts = []
-    for chunk in _chunks(target):
-        energy, force, stress = target.rows(params, chunk)
+    for energy, force, stress in target.map_rows(params, list(_chunks(target))):
         scaled = ((energy, noise.energy), (force, noise.force), (stress, noise.stress))
         parts += [rows.T @ rows / std**2 for rows, std in scaled]
     return torch.stack(parts).sum(0)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ __all__ = ["PotentialTarget", "potential_target", "shared_potential"]
 
 # labels evaluated together
 CHUNK = 16
-# pairs of a label from which on labels of a minibatch are evaluated one by one, in threads if there
-# are any: starting operations no longer counts, and less memory is in use at a time
+# pairs of a label from which on those of a minibatch are evaluated one by one, in threads if there
+# are any: starting operations no longer counts
 LARGE_PAIRS = 3000
 
 
@@ -92,6 +93,7 @@ class PotentialTarget:
         self._check()
         self.threads = LabelThreads(potential)
         self.apart = _apart(potential, self.graphs)
+        self._lock = Lock()
         self._cache: OrderedDict[tuple[int, ...], tuple[Batch, LabelBatch]] = OrderedDict()
 
     def _check(self) -> None:
@@ -123,7 +125,10 @@ class PotentialTarget:
 
     def batch(self, indices: Sequence[int]) -> tuple[Batch, LabelBatch]:
         """Return some labels as one batch, from the cache if they were used together lately."""
-        key = tuple(indices)
+        with self._lock:
+            return self._batch(tuple(indices))
+
+    def _batch(self, key: tuple[int, ...]) -> tuple[Batch, LabelBatch]:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
@@ -159,7 +164,7 @@ class PotentialTarget:
     ) -> Tensor:
         """Return the log-likelihood of some labels, differentiable, shape (B,).
 
-        `potential` is a copy of the target's own, if that is in use.
+        `potential` is a copy of the target's own, where that is in use.
         """
         batch, labels = self.batch(indices)
         prediction = (potential or self.potential).evaluate(
@@ -179,8 +184,6 @@ class PotentialTarget:
         chosen = indices.tolist()
         if not self.apart:
             return self._value_and_grad(self.potential, params, chosen, weights)
-        for i in chosen:  # into the cache, which is not for several threads
-            self.batch([i])
 
         def one(potential: Potential, k: int) -> tuple[Tensor, dict[str, Tensor | None]]:
             return self._value_and_grad(potential, params, [chosen[k]], weights[k : k + 1])
@@ -234,8 +237,18 @@ class PotentialTarget:
             stress = difference.detach()[labels.has_stress]
         return (found.energy.double() - labels.energy).detach(), forces, stress
 
-    def rows(self, params: Params, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def map_rows(
+        self, params: Params, chunks: Sequence[Sequence[int]]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return `rows` of some labels after the other, in threads if there are any."""
+        return self.threads.map(lambda own, chunk: self.rows(params, chunk, own), chunks)
+
+    def rows(
+        self, params: Params, indices: Sequence[int], potential: Potential | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what labels see of a last layer: derivatives of energy, forces and stress by it.
+
+        `potential` is a copy of the target's own, if that is in use.
 
         Returns
         -------
@@ -247,8 +260,9 @@ class PotentialTarget:
         stress = labels.stress is not None
         weights = without_head(params)
         atoms = None if self.atoms is None else [self.atoms[i] for i in indices]
-        force, tension = feature_slopes(self.potential, weights, batch, stress=stress, atoms=atoms)
-        summed = self._summed_features(weights, [self.graphs[i] for i in indices])
+        own = potential or self.potential
+        force, tension = feature_slopes(own, weights, batch, stress=stress, atoms=atoms)
+        summed = self._summed_features(weights, [self.graphs[i] for i in indices], own)
         n_features = summed.shape[1]
         tensions = force.new_zeros(0, n_features)
         if tension is not None:  # known on the host: a mask would have to come from the device
@@ -256,9 +270,12 @@ class PotentialTarget:
             tensions = tension[:, known].movedim(0, -1).reshape(-1, n_features)
         return summed, force.movedim(0, -1).reshape(-1, n_features), tensions
 
-    def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
-        batch = self.potential.collate(graphs)
-        prediction = self.potential.evaluate(without_head(params), batch, forces=False)
+    def _summed_features(
+        self, params: Params, graphs: Sequence[Any], potential: Potential | None = None
+    ) -> Tensor:
+        own = potential or self.potential
+        batch = own.collate(graphs)
+        prediction = own.evaluate(without_head(params), batch, forces=False)
         features = prediction.features.detach().double()
         zeros = features.new_zeros(len(graphs), features.shape[1])
         return zeros.index_add(0, batch.owner, features)
@@ -302,10 +319,7 @@ class PotentialTarget:
 
 
 def _apart(potential: Potential, graphs: Sequence[Any]) -> bool:
-    """Whether labels are so large that one by one costs no more than together.
-
-    It depends on the labels alone, so that neither the machine nor its load decides on last bits.
-    """
+    """Whether labels are large: neither the machine nor its load decides on last bits."""
     if potential.device.type != "cpu" or not isinstance(potential, EdgePotential):
         return False
     return max(len(graph.center) for graph in graphs) >= LARGE_PAIRS
@@ -342,10 +356,7 @@ def shared_potential(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Potential:
-    """Load a foundation potential, once per process; nobody may change it.
-
-    For the parameters see `load_foundation`.
-    """
+    """Load a foundation potential, once per process; nobody may change it."""
     source: Any = foundation
     if not isinstance(foundation, str):
         table = foundation if isinstance(foundation, dict) else vars(foundation)
@@ -378,9 +389,8 @@ def potential_target(
 ) -> PotentialTarget:
     """Load a foundation potential, once per process, and build the target of some labels.
 
-    ``functools.partial(potential_target, "chgnet-0.3.0", atoms, energies, ...)`` is a target
-    factory that can be sent to worker processes. For the parameters see `load_foundation` and
-    `PotentialTarget`.
+    A ``functools.partial`` of it is a target factory that can be sent to worker processes. For the
+    parameters see `load_foundation` and `PotentialTarget`.
     """
     potential = shared_potential(foundation, elements, device, dtype)
     graphs = [potential.graph(a) for a in atoms]

@@ -220,6 +220,9 @@ def _duration(stages: tuple[MDStage, ...], n_steps: int, default: float) -> floa
 
 def _refusal(path: str, state: RunState, spec: RunSpec, ledger: Ledger) -> str | None:
     """Return why a setting cannot change, or None."""
+    if path.startswith("tolerance") and (names := _without_atoms(state, spec)):
+        other = _ELSE.format(run_id=state.run_id)
+        return f"the atoms of {names} were not chosen at the start; {other}"
     if state.phase == "start":
         return None
     begun = state.posterior.energy_offset is not None
@@ -271,6 +274,14 @@ def _position(trajectory: TrajectoryDoc, state: RunState) -> int:
     if state.posterior.attempt is not None or trajectory.extended:
         return trajectory.programme_step
     return trajectory.md_step - trajectory.origin
+
+
+def _without_atoms(state: RunState, spec: RunSpec) -> str:
+    """Name the tolerances of forces whose atoms the run does not know: they are found once."""
+    known = state.posterior.tolerance_atoms
+    return ", ".join(
+        t.name for t in spec.tolerance if t.quantity == "force" and t.name not in known
+    )
 
 
 def _tolerance_refusal(
