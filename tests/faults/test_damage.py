@@ -18,9 +18,13 @@ from onfly.cli.verify import verify_all
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.manifest import CampaignManifest
 from onfly.library import ModelLibrary, add_models, repair_model, restore_labels
+from onfly.rounds.recorder import Recorder
 from onfly.settings import get_settings
 from onfly.stores import job_store
 from tests.campaign.conftest import metals
+from tests.faults.counted import FILE, calls, kept
+from tests.faults.numbers import numbers
+from tests.faults.small import go
 from tests.faults.victim import spec
 
 SETTINGS = ("ONFLY_ARTIFACT_DIR", "ONFLY_STORE_DIR")
@@ -247,3 +251,64 @@ def test_a_document_that_cannot_be_decoded(home):
     base.close()
     problems = [p for p in verify_all() if "onfly_models" in p.where]
     assert "cannot be decoded" in problems[0].message
+
+
+# -- a run that goes on from damaged files ------------------------------------------------------
+class Interrupted(BaseException):
+    """Ends a run at a place of our choice."""
+
+
+def interrupted(home, monkeypatch):
+    """Leave a run in the middle of a segment, behind a checkpoint."""
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
+    monkeypatch.setenv(FILE, str(home / "calls"))
+    home.mkdir()
+    monkeypatch.chdir(home)
+    original = Recorder.checkpoint
+
+    def checkpoint(self, state, requests=()):
+        ref = original(self, state, requests)
+        if state.step == 3:  # in the middle of what the round goes through
+            raise Interrupted
+        return ref
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "checkpoint", checkpoint)
+        with pytest.raises(Interrupted):
+            go(home)
+    return home / "artifacts" / "runs" / "r"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    home = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
+        patch.setenv(FILE, str(home / "calls"))
+        patch.chdir(home)
+        go(home)
+    return numbers(home / "artifacts")
+
+
+@pytest.mark.parametrize("harm", [cut, garbage, deep, swapped, os.remove])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.json", "md", "progress.json", "answers", "requests of the checkpoint"]
+)
+def test_a_run_goes_on_without_what_costs_nothing(tmp_path, monkeypatch, expected, name, harm):
+    folder = interrupted(tmp_path / "home", monkeypatch)
+    checkpoint = folder / "trajectories" / "000" / "checkpoint.json"
+    content = json.loads(checkpoint.read_text())
+    if name == "checkpoint.json":
+        harm(checkpoint)
+    elif name == "md":
+        harm(tmp_path / "home" / "artifacts" / content["md_state"]["path"])
+    elif name == "answers":
+        for path in (folder / "answers").iterdir():
+            harm(path)
+    elif name == "requests of the checkpoint":
+        checkpoint.write_text(json.dumps(content | {"requests": [{"reason": 3}]}))
+    else:
+        harm(folder / name)
+    go(tmp_path / "home")
+    assert numbers(tmp_path / "home" / "artifacts") == expected
+    assert len(calls(tmp_path / "home" / "calls")) == len(kept(tmp_path / "home" / "artifacts"))
