@@ -13,7 +13,7 @@ import typer
 from jobflow import run_locally
 from typer.testing import CliRunner
 
-from onfly.cli import doctor, status
+from onfly.cli import doctor, models, status
 from onfly.cli.verify import verify_all
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.manifest import CampaignManifest
@@ -242,6 +242,22 @@ def test_garbage_in_sqlite_is_a_message_and_models_come_back(home):
                 part.rename(part.with_name(f"{part.name}.bad.tmp"))
     assert len(add_models()) == 2
     assert [p for p in verify_all() if p.level == "error"] == []
+
+
+def test_one_damaged_model_hides_no_other(home, caplog):
+    library = ModelLibrary.from_settings()
+    one = library.models_store.query_one({"run_id": "one"})
+    broken = {**one, "n_labels": "many", "calibration": None, "temperature_range": "hot"}
+    library.models_store.update({k: v for k, v in broken.items() if k != "_id"}, key="model_id")
+    assert [model.run_id for model in library.query()] == ["two"]
+    assert f"the document of model {one['model_id']} is damaged" in caplog.text
+    app = typer.Typer()
+    app.add_typer(models.app, name="models")
+    listed = CliRunner().invoke(app, ["models", "list", "--json"])
+    assert listed.exit_code == 0, listed.output
+    assert {"one", "two"} == {record["run_id"] for record in json.loads(listed.stdout)}
+    assert CliRunner().invoke(app, ["models", "list"]).exit_code == 0
+    assert [p for p in verify_all() if one["model_id"] in p.where]
 
 
 def test_a_document_that_cannot_be_decoded(home):

@@ -86,7 +86,13 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = {"update_steps": 1, "n_members": 1, "force_rows": 0, "force_draws": 1, "scale_memory": 0}
+        least = {
+            "update_steps": 1,
+            "n_members": 1,
+            "force_rows": 0,
+            "force_draws": 1,
+            "scale_memory": 0,
+        }
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
