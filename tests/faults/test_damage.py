@@ -13,14 +13,18 @@ import typer
 from jobflow import run_locally
 from typer.testing import CliRunner
 
-from onfly.cli import doctor, status
+from onfly.cli import doctor, models, status
 from onfly.cli.verify import verify_all
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.manifest import CampaignManifest
 from onfly.library import ModelLibrary, add_models, repair_model, restore_labels
+from onfly.rounds.recorder import Recorder
 from onfly.settings import get_settings
 from onfly.stores import job_store
 from tests.campaign.conftest import metals
+from tests.faults.counted import FILE, calls, kept
+from tests.faults.numbers import numbers
+from tests.faults.small import go
 from tests.faults.victim import spec
 
 SETTINGS = ("ONFLY_ARTIFACT_DIR", "ONFLY_STORE_DIR")
@@ -240,6 +244,22 @@ def test_garbage_in_sqlite_is_a_message_and_models_come_back(home):
     assert [p for p in verify_all() if p.level == "error"] == []
 
 
+def test_one_damaged_model_hides_no_other(home, caplog):
+    library = ModelLibrary.from_settings()
+    one = library.models_store.query_one({"run_id": "one"})
+    broken = {**one, "n_labels": "many", "calibration": None, "temperature_range": "hot"}
+    library.models_store.update({k: v for k, v in broken.items() if k != "_id"}, key="model_id")
+    assert [model.run_id for model in library.query()] == ["two"]
+    assert f"the document of model {one['model_id']} is damaged" in caplog.text
+    app = typer.Typer()
+    app.add_typer(models.app, name="models")
+    listed = CliRunner().invoke(app, ["models", "list", "--json"])
+    assert listed.exit_code == 0, listed.output
+    assert {"one", "two"} == {record["run_id"] for record in json.loads(listed.stdout)}
+    assert CliRunner().invoke(app, ["models", "list"]).exit_code == 0
+    assert [p for p in verify_all() if one["model_id"] in p.where]
+
+
 def test_a_document_that_cannot_be_decoded(home):
     path = home / "store/onfly/onfly_models"
     with sqlite3.connect(path) as base:
@@ -247,3 +267,64 @@ def test_a_document_that_cannot_be_decoded(home):
     base.close()
     problems = [p for p in verify_all() if "onfly_models" in p.where]
     assert "cannot be decoded" in problems[0].message
+
+
+# -- a run that goes on from damaged files ------------------------------------------------------
+class Interrupted(BaseException):
+    """Ends a run at a place of our choice."""
+
+
+def interrupted(home, monkeypatch):
+    """Leave a run in the middle of a segment, behind a checkpoint."""
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
+    monkeypatch.setenv(FILE, str(home / "calls"))
+    home.mkdir()
+    monkeypatch.chdir(home)
+    original = Recorder.checkpoint
+
+    def checkpoint(self, state, requests=()):
+        ref = original(self, state, requests)
+        if state.step == 3:  # in the middle of what the round goes through
+            raise Interrupted
+        return ref
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "checkpoint", checkpoint)
+        with pytest.raises(Interrupted):
+            go(home)
+    return home / "artifacts" / "runs" / "r"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    home = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
+        patch.setenv(FILE, str(home / "calls"))
+        patch.chdir(home)
+        go(home)
+    return numbers(home / "artifacts")
+
+
+@pytest.mark.parametrize("harm", [cut, garbage, deep, swapped, os.remove])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.json", "md", "progress.json", "answers", "requests of the checkpoint"]
+)
+def test_a_run_goes_on_without_what_costs_nothing(tmp_path, monkeypatch, expected, name, harm):
+    folder = interrupted(tmp_path / "home", monkeypatch)
+    checkpoint = folder / "trajectories" / "000" / "checkpoint.json"
+    content = json.loads(checkpoint.read_text())
+    if name == "checkpoint.json":
+        harm(checkpoint)
+    elif name == "md":
+        harm(tmp_path / "home" / "artifacts" / content["md_state"]["path"])
+    elif name == "answers":
+        for path in (folder / "answers").iterdir():
+            harm(path)
+    elif name == "requests of the checkpoint":
+        checkpoint.write_text(json.dumps(content | {"requests": [{"reason": 3}]}))
+    else:
+        harm(folder / name)
+    go(tmp_path / "home")
+    assert numbers(tmp_path / "home" / "artifacts") == expected
+    assert len(calls(tmp_path / "home" / "calls")) == len(kept(tmp_path / "home" / "artifacts"))

@@ -13,49 +13,16 @@ from typer.testing import CliRunner
 
 from onfly.artifacts import atomic
 from onfly.artifacts.atomic import DiskFullError, require_space
-from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli import run as run_command
-from onfly.jobs.publish import publish_run
-from onfly.jobs.resident import run_loop
-from onfly.labels.ase import AseLabelMaker
-from onfly.rounds.new import new_run
-from onfly.session import Session
 from onfly.stores import EmbeddedStore
-from onfly.testing.models import toy_spec
 from tests.campaign.conftest import metals
 from tests.faults.counted import FILE, calls, kept
 from tests.faults.disk import Disk
 from tests.faults.numbers import numbers
-from tests.faults.victim import LABELLER
+from tests.faults.small import go
 
 # of the shorter variant: one write of this many
 STRIDE = 60
-
-
-def small_spec():
-    return toy_spec(
-        labeller={"name": "ase", "kwargs": {"calculator": LABELLER}},
-        stages=[{"n_steps": 6, "temperature": 300.0, "time_step": 2.0}],
-        posterior={"kind": "sghmc", "n_members": 2, "n_steps": 3},
-        audit_interval=3,
-        checkpoint_interval=3,
-        initial_labels=1,
-        proof={"coverage": 0.5, "attempts": 1, "steps": 6},
-    )
-
-
-def go(home):
-    """Begin a run, or take it up, and publish it."""
-    session, structure = Session(), metals(1)[0]
-    workspace = RunWorkspace(home / "artifacts", "r")
-    fresh = new_run(small_spec(), structure, run_id="r")
-    state = workspace.read_state() if workspace.exists() else fresh
-    maker = AseLabelMaker(calculator=LABELLER)
-    state = run_loop(state, [structure], maker, session=session, n_workers=1)
-    if state.phase == "publish":
-        state, _ = publish_run(session, state, structure)
-        workspace.write_state(state)
-    return state
 
 
 @pytest.fixture
@@ -97,12 +64,10 @@ def filled_at(place, n, expected, configurations):
     if told is None:  # only a view of the run could not be written
         assert all("progress" in refused for refused in disk.refused), disk.refused
     else:
+        assert isinstance(told, DiskFullError), (told, disk.refused)
         assert told.errno == errno.ENOSPC
-        if isinstance(told, DiskFullError):
-            assert "the disk is full: free some space on it" in str(told)
-            assert "onfly resume" in str(told)
-        else:  # the folders of a calculation, which jobflow makes
-            assert "calculations" in str(told), disk.refused
+        assert "the disk is full: free some space on it" in str(told)
+        assert "onfly resume" in str(told)
     go(home)  # somebody made space
     assert numbers(home / "artifacts") == expected, disk.refused
     paid = calls(file)

@@ -16,6 +16,7 @@ __all__ = [
     "atomic_write",
     "ensure_folder",
     "full_disk_named",
+    "is_full_disk",
     "require_space",
 ]
 
@@ -49,6 +50,15 @@ def full_disk_named(path: Path) -> Iterator[None]:
             "before is whole",
             str(path),
         ) from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an exception, or one that led to it, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def require_space(folder: Path, nbytes: int = _LEAST_SPACE) -> None:

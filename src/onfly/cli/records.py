@@ -52,7 +52,7 @@ def run_record(folder: Path) -> dict[str, Any]:
         return _record(json.loads((folder / "run.json").read_bytes()), folder)
     except FileNotFoundError:
         raise RecordError(f"no run in {folder}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OSError):
         raise RecordError(_reason(folder)) from None
 
 
@@ -113,9 +113,12 @@ def _record(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _progress(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "progress.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    sound = isinstance(found, dict) and all(
+        isinstance(found.get(name, 0), int | None) for name in ("trajectory", "md_step", "label")
+    )
+    return found if sound else {}
 
 
 def _due(run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,7 +134,7 @@ def _verdict_of(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
         found = json.loads((folder / "model.json").read_text())
         if found["model_id"] == run["posterior"]["model_id"] and found["verdict"]["sentence"]:
             return found["verdict"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         pass  # the ledger says it as well
     from onfly.artifacts.workspace import RunWorkspace
     from onfly.rounds.verdict import verdict_of

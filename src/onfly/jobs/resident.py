@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from jobflow import Maker, Response
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.atomic import full_disk_named
 from onfly.bayes.parallel import ChainPool
 from onfly.jobs.base import otf_job
 from onfly.jobs.cpu import timed
@@ -79,7 +80,8 @@ def run_loop(
 
         work = Round(session, structures, answers, n_workers, pool)
         try:
-            state = advance(state, work, written=written)
+            with full_disk_named(workspace.folder):
+                state = advance(state, work, written=written)
         finally:
             if pool is not None:
                 pool.close()

@@ -11,6 +11,7 @@ from typing import Any
 from jobflow import CURRENT_JOB, Flow, Job, Maker, Response
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.atomic import full_disk_named
 from onfly.jobs.base import otf_job
 from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
@@ -100,7 +101,7 @@ class RoundMaker(Maker):
             raise RuntimeError("the job before this round failed: mend and rerun that one first")
         session = Session()
         workspace = session.workspace(state.run_id)
-        with workspace.lock():
+        with workspace.lock(), full_disk_named(workspace.folder):
             if workspace.exists():
                 known = workspace.read_state()
                 if known.posterior.revision > state.posterior.revision:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from jobflow import Job, Maker, job
 from pydantic import BaseModel, Field
 
+from onfly.artifacts.atomic import is_full_disk
 from onfly.labels.answers import LabelRequest, answer_lock, keep_answer, kept_answer
 from onfly.labels.errors import LabelError
 from onfly.labels.reasons import label_error
@@ -112,6 +113,8 @@ class ReportingMaker(Maker):
         try:
             return function(self.label_maker, *args, **kwargs)
         except BaseException as error:  # sys.exit of a labeller must not end the worker
+            if self.request is not None and is_full_disk(error):
+                raise  # a job without an output is asked for again
             return failed_label(error, str(Path.cwd()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +18,13 @@ __all__ = [
     "label_records",
     "model_from_record",
     "model_record",
+    "models_from_records",
     "run_record",
     "run_record_v0_1",
     "weights_reference",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def weights_reference(output: dict[str, Any]) -> dict[str, str] | None:
@@ -67,6 +72,22 @@ def model_from_record(record: dict[str, Any]) -> FineTunedModelDoc:
     content = {k: v for k, v in record.items() if k not in extra}
     content["created_at"] = aware(content["created_at"])
     return FineTunedModelDoc.model_validate(content)
+
+
+def models_from_records(records: Iterable[dict[str, Any]]) -> list[FineTunedModelDoc]:
+    """Return the models of documents; one that is damaged is logged, and hides no other."""
+    found = []
+    for record in records:
+        try:
+            found.append(model_from_record(record))
+        except (KeyError, TypeError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            logger.error(
+                "the document of model %s is damaged (%s): `onfly doctor --verify` says what to do",
+                record.get("model_id"),
+                first,
+            )
+    return found
 
 
 def label_record(label: LabelDoc, campaign: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from onfly.artifacts.blobs import check_document_size
 from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder, add_run
 from onfly.library.calculator import PosteriorCalculator
 from onfly.library.criteria import Range, model_criteria, reduced_formula
-from onfly.library.documents import model_from_record, model_record
+from onfly.library.documents import model_from_record, model_record, models_from_records
 from onfly.library.fit import check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
 from onfly.library.label_builder import LabelBuilder
@@ -233,7 +233,7 @@ class ModelLibrary:
         limit: int = 0,
         **criteria: Any,
     ) -> list[FineTunedModelDoc]:
-        """Return the models that match, the newest first.
+        """Return the models that match, the newest first; damaged documents are logged.
 
         Parameters
         ----------
@@ -273,7 +273,7 @@ class ModelLibrary:
             limit=limit,
             **criteria,
         )
-        return [model_from_record(record) for record in records]
+        return models_from_records(records)
 
     def get(self, model_id: str) -> FineTunedModelDoc:
         """Return a model by its id.

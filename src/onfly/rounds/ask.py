@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ from jobflow import Flow, Job, JobStore, Maker, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Molecule, Structure
 
-from onfly.artifacts.atomic import require_space
+from onfly.artifacts.atomic import full_disk_named, is_full_disk, require_space
 from onfly.labels.careful import careful
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
@@ -98,8 +99,11 @@ def label_here(
     ------
     LabelError
         If the calculation fails, whatever the reason.
+    DiskFullError
+        If it fails since the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     job = label_job(maker, structure, index, prev_dir)
     memory = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     try:
@@ -114,6 +118,9 @@ def label_here(
         )
     # any failure of foreign code is a failed label, a program that ends the interpreter included
     except (Exception, SystemExit) as error:
+        if is_full_disk(error):  # says nothing of this configuration
+            with full_disk_named(folder):
+                raise OSError(errno.ENOSPC, str(error)) from error
         logger.debug("label %d failed", index, exc_info=True)
         raise label_error(error, str(folder)) from error
     if isinstance(job, Flow):
