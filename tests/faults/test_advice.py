@@ -73,7 +73,11 @@ def accepted(*words):
             {"labeller": "{{name: emt, kwargs: {{{}: true}}}}"},
         ),
         ({"max_atoms": "3"}, r"`max_atoms: (\d+)`", {"max_atoms": "{}"}),
-        ({"calibration": "{shape: 1}"}, r"give (\w+) as well", {"calibration": "{{shape: 1, {}: 5}}"}),
+        (
+            {"calibration": "{shape: 1}"},
+            r"give (\w+) as well",
+            {"calibration": "{{shape: 1, {}: 5}}"},
+        ),
         ({"posterior": "magic"}, r"use one of (\w+)", {"posterior": "{}"}),
         (
             {"stopping": "{min_audits: 3}"},
@@ -111,7 +115,9 @@ def test_structures_mended_as_advised_are_read(home):
 
 
 def test_a_file_in_another_encoding_is_converted_as_advised(home):
-    here = home(settings({}), POSCAR="für die\n".encode("latin1") + COPPER.split("\n", 1)[1].encode())
+    here = home(
+        settings({}), POSCAR="für die\n".encode("latin1") + COPPER.split("\n", 1)[1].encode()
+    )
     (command,) = re.findall(r"`(iconv [^`]+)`", refused())
     converted = subprocess.run([*command.split(), "POSCAR"], cwd=here, capture_output=True)
     (here / "POSCAR").write_bytes(converted.stdout)
