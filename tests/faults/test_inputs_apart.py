@@ -17,26 +17,9 @@ _NAMES = (
     "xyz with an enormous number",
     "alias bomb",
     "100 000 levels",
-    "a module that exits",
 )
 _DEVICES = [c for c in FILES if "/dev/zero" in (*c.words, c.files.get("run.yaml", "")[:40])]
 APART = [next(c for c in FILES if c.name == name) for name in _NAMES] + _DEVICES[:1]
-_LABELLER = """import os, sys
-import numpy as np
-from ase.calculators.calculator import Calculator
-
-class Leaves(Calculator):
-    implemented_properties = ["energy", "forces"]
-    def calculate(self, *args, **kwargs):
-        sys.exit(0)
-
-class Speaks(Calculator):
-    implemented_properties = ["energy", "forces"]
-    def calculate(self, *args, **kwargs):
-        os.write(1, b"\\xff\\xfe caf\\xe9 \\x00\\n")
-        os.write(2, b"\\xff\\xfe caf\\xe9 \\x00\\n")
-        raise RuntimeError(b"\\xff caf\\xe9".decode("latin1") + "\\udcff")
-"""
 
 
 def write(home, case):
@@ -46,7 +29,13 @@ def write(home, case):
     return home
 
 
-@pytest.mark.parametrize("case", APART, ids=lambda case: case.name)
+_QUICK = ("position nan", "alias bomb")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name, marks=() if c.name in _QUICK else pytest.mark.slow) for c in APART],
+)
 def test_it_neither_hangs_nor_crashes(case, tmp_path):
     home = write(tmp_path / "home", case)
     ended = command(home, "never", *case.words)
@@ -56,13 +45,20 @@ def test_it_neither_hangs_nor_crashes(case, tmp_path):
     assert not (home / "artifacts").exists()
 
 
-@pytest.mark.parametrize("kind", ["Leaves", "Speaks"])
-@pytest.mark.parametrize("in_process", ["true", "false"])
+@pytest.mark.parametrize(
+    ("kind", "in_process"),
+    [
+        ("Leaves", "true"),
+        ("Speaks", "false"),
+        pytest.param("Leaves", "false", marks=pytest.mark.slow),
+        pytest.param("Speaks", "true", marks=pytest.mark.slow),
+    ],
+)
 def test_a_labeller_that_exits_or_speaks_no_utf8_is_a_failed_label(kind, in_process, tmp_path):
-    kwargs = f"{{calculator: talking.{kind}, in_process: {in_process}}}"
+    kwargs = f"{{calculator: tests.faults.talking.{kind}, in_process: {in_process}}}"
     labeller = f"{{name: onfly.labels.ase.AseLabelMaker, kwargs: {kwargs}}}"
     text = settings({"labeller": labeller, "stopping": "{max_failures: 1}"})
-    home = write(tmp_path / "home", Case("", "", {"talking.py": _LABELLER, "run.yaml": text}))
+    home = write(tmp_path / "home", Case("", "", {"run.yaml": text}))
     ended = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
     assert ended.returncode == 3, ended.stderr
     assert "onfly resume r" in ended.stderr + ended.stdout
