@@ -55,7 +55,8 @@ def command(home, moment, *args):
     if process.exitcode is None:
         process.kill()
         pytest.fail(f"the command hangs: {(home / 'stderr').read_text()}")
-    written = [(home / name).read_text() for name in ("stdout", "stderr")]
+    # a labeller may write what is no text
+    written = [(home / name).read_text(errors="replace") for name in ("stdout", "stderr")]
     return subprocess.CompletedProcess(args, process.exitcode, *written)
 
 

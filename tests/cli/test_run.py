@@ -44,7 +44,9 @@ def test_a_run_from_file_to_library(tmp_path):
                                                   "kwargs: {asap_cutoff: true}}"))  # fmt: skip
     refused = run(home, "resume", "r", "--config", "other.yaml", "--quiet")
     assert refused.returncode == 2
-    assert "seed_from: [r]" in " ".join(refused.stdout.split())
+    told = " ".join(refused.stdout.split())
+    assert "do not belong to one energy surface; start a new run" in told
+    assert "seed_from" not in told  # its labels would not be taken: see tests/faults/test_advice.py
 
 
 BROKEN = """labeller:

@@ -1,4 +1,4 @@
-"""Ways to spoil a file: bytes flipped, cut, doubled, and values swapped for those of other types."""
+"""Ways to spoil a file: bytes flipped, cut, doubled; values swapped for others."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import pytest
@@ -48,16 +49,23 @@ def finished(tmp_path_factory):
         ended = invoke("run", "run.yaml", "--run-id", "r", "--quiet")
         assert ended.code in (0, 4), ended.text
         shutil.copytree(home, root / "whole")
-        # whether a run goes on is not asked here, and would take seconds
+        # whether a run goes on, and its report, would take seconds each
         patch.setattr("onfly.cli.run.start", lambda *args, **kwargs: 0)
+        patch.setattr("onfly.cli.run.finish", lambda *args, **kwargs: 0)
         yield home, root / "whole"
 
 
 def files_of(home):
-    """Return all JSON files of a run: documents, and files of lines."""
+    """Return the JSON files of a run, documents and files of lines; two of each kind."""
     root = home / "artifacts"
-    found = sorted(p for kind in ("*.json", "*.jsonl") for p in root.rglob(kind))
-    return [p.relative_to(home) for p in found]
+    kinds = {}
+    for path in sorted(p for kind in ("*.json", "*.jsonl") for p in root.rglob(kind)):
+        name = path.relative_to(home)
+        # labels, answers and records of updates are many of a kind
+        top = name.parts[1] if name.parts[1] == "labels" else name.parent
+        kind = top if len(list(path.parent.glob("*.json"))) > 5 or top == "labels" else name
+        kinds.setdefault(kind, []).append(name)
+    return [name for names in kinds.values() for name in names[:2]]
 
 
 def fuzz_yaml(finished, mutation):
@@ -80,10 +88,8 @@ def fuzz_file(finished, place, mutation, words):
     (home / name).write_bytes(mutation((whole / name).read_bytes()))
     try:
         if words == ("load",):
-            try:
+            with contextlib.suppress(ValueError, FileNotFoundError):  # those of ours
                 load_calculator(path=home / "artifacts/runs/r")
-            except (ValueError, FileNotFoundError) as error:
-                assert str(error)
             return
         ended = invoke(*words)
         assert ended.code in CODES, f"{name}: {ended.text}"
@@ -127,7 +133,7 @@ def test_a_thousand_spoilt_files_of_a_run(finished, place, mutation, words):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, **COMMON)
+@settings(max_examples=25, **COMMON)
 @given(place=places, mutation=mutations())
 def test_reports_of_spoilt_runs(finished, place, mutation):
     fuzz_file(finished, place, mutation, ("report", "r", "--no-png"))

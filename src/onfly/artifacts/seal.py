@@ -34,7 +34,7 @@ def sealed(content: dict[str, Any] | str, indent: int | None = None) -> bytes:
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """Return the content of a document; one without a digest, of an earlier version, is taken as is.
+    """Return the content of a document; one of an earlier version, without a digest, as it is.
 
     Raises
     ------

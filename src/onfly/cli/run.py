@@ -95,7 +95,9 @@ def resume(
                 try:
                     state = reopen(state, state.posterior.spec, _ledger(workspace, state))
                 except ReopenError as error:
-                    console.print(f"nothing to go on with: {error}", highlight=False)
+                    console.print(
+                        f"nothing to go on with: {error}", highlight=False, soft_wrap=True
+                    )
                     raise typer.Exit(finish(workspace, None, console)) from None
                 workspace.write_state(state)
     except (ConfigError, ArtifactError, FileNotFoundError, ValueError) as error:

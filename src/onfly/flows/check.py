@@ -13,6 +13,7 @@ from onfly.dynamics.guards import shortest_distance
 from onfly.dynamics.stage_check import stage_problems
 from onfly.flows.machine import machine_problems
 from onfly.labels.check import check_labeller
+from onfly.labels.maker import maker_for_run, maker_hash
 from onfly.labels.presets import label_maker
 from onfly.labels.stress import check_stress
 from onfly.potentials.foundation import check_foundation
@@ -62,12 +63,32 @@ def check_run(
     problems += _said(lambda: starting_structures(structures, spec.trajectories.walkers))
     problems += _motion(spec, structures)
     problems += _foundation(spec, structures[0])
-    problems += _labeller(spec, structures[0], maker, here)
+    try:
+        maker = maker or _asked(spec)
+    except (ValueError, TypeError, ImportError) as error:
+        problems.append(f"labeller: {error}")
+    if maker is not None:
+        problems += _labeller(spec, structures[0], maker, here)
     if here:
-        session = session or Session()
-        problems += machine_problems(session.settings)
-        problems += _said(lambda: check_seeds(session, spec.labels.seed_from, structures[0]))
+        problems += _here(spec, structures[0], maker, session or Session())
     return list(dict.fromkeys(problems))
+
+
+def _asked(spec: RunSpec) -> Maker | None:
+    given = spec.labels.labeller
+    return None if given is None else label_maker(given.name, **given.kwargs)
+
+
+def _here(
+    spec: RunSpec, structure: Structure | Molecule, maker: Maker | None, session: Session
+) -> list[str]:
+    """Return what is wrong with this machine, and with the earlier runs on it."""
+    problems = machine_problems(session.settings)
+    seeds = spec.labels.seed_from
+    if seeds:
+        known = maker_hash(maker_for_run(maker, structure)) if isinstance(maker, Maker) else None
+        problems += _said(lambda: check_seeds(session, seeds, structure, known))
+    return problems
 
 
 def _structures(spec: RunSpec, structures: Sequence[Structure | Molecule]) -> list[str]:
@@ -104,16 +125,8 @@ def _foundation(spec: RunSpec, structure: Structure | Molecule) -> list[str]:
 
 
 def _labeller(
-    spec: RunSpec, structure: Structure | Molecule, maker: Maker | None, here: bool
+    spec: RunSpec, structure: Structure | Molecule, maker: Maker, here: bool
 ) -> list[str]:
-    given = spec.labels.labeller
-    try:
-        if maker is None and given is not None:
-            maker = label_maker(given.name, **given.kwargs)
-    except (ValueError, TypeError, ImportError) as error:
-        return [f"labeller: {error}"]
-    if maker is None:
-        return []
     problems = [*check_labeller(maker, structure, here=here)]
     problems += _said(lambda: check_stress(maker, spec.trajectories.stages, spec.tolerance))
     return [f"labeller: {problem}" for problem in problems]

@@ -45,7 +45,10 @@ def _look_up(path: str, what: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"the {what} {path!r} cannot be imported: {error}") from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = " (install its package; a module of your own is found through PYTHONPATH)"
+        raise ValueError(f"the {what} {path!r} cannot be imported: {error}{hint}") from error
     except Exception as error:  # whatever the module does when it is imported
         raise ValueError(
             f"the {what} {path!r} cannot be imported: {type(error).__name__}: {error}"

@@ -6,10 +6,9 @@ that are being written are left out, and all of it is said in `RunReportData.pro
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from onfly.report.records import (
     Verdict,
 )
 from onfly.report.run_data import RunReportData
+from onfly.report.training_file import TrainingRecord
 from onfly.report.verdict import describe
 from onfly.rounds.close import proof_rule
 from onfly.rounds.verdict import judge_run
@@ -259,22 +259,24 @@ def _label(
     )
 
 
-def _trainings(workspace: RunWorkspace, problems: list[str]) -> list[dict[str, Any]]:
+def _trainings(workspace: RunWorkspace, problems: list[str]) -> list[TrainingRecord]:
     found = []
     for path in sorted((workspace.folder / "training").glob("[0-9]*.json")):
-        record = _attempt(path, lambda p: json.loads(p.read_text()), problems)
-        if isinstance(record, dict) and "generation" in record:
+        record = _attempt(
+            path, lambda p: TrainingRecord.model_validate_json(p.read_bytes()), problems
+        )
+        if record is not None:
             found.append(record)
     return found
 
 
-def _training(record: Mapping[str, Any]) -> TrainingRow:
+def _training(record: TrainingRecord) -> TrainingRow:
     return TrainingRow(
-        generation=record["generation"],
-        n_labels=record.get("n_labels"),
-        seconds=record.get("seconds"),
-        drift=record.get("drift"),
-        chains=tuple(record.get("chains") or ()),
+        generation=record.generation,
+        n_labels=record.n_labels,
+        seconds=record.seconds,
+        drift=record.drift,
+        chains=tuple(chain.model_dump() for chain in record.chains),
     )
 
 

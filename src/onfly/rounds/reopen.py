@@ -37,6 +37,8 @@ _FIXED = {
     "seed": "it names the random streams of the run",
 }
 _PROOF = ("proof.coverage", "proof.confidence", "proof.failures")
+# of these, the labels so far are of no use to another run either
+_OTHER_SURFACE = ("labels.labeller", "labels.energy_key")
 _ELSE = "start a new run with `seed_from: [{run_id}]`, which takes over its labels"
 
 
@@ -231,7 +233,8 @@ def _refusal(path: str, state: RunState, spec: RunSpec, ledger: Ledger) -> str |
         if path == name or path.startswith(f"{name}."):
             if name in ("labels.labeller", "labels.energy_key", "labels.seed_from") and not begun:
                 return None
-            return reason + (other if begun else "; start a new run")
+            useful = begun and name not in _OTHER_SURFACE
+            return reason + (other if useful else "; start a new run")
     in_block = _in_proof(state) and state.phase not in ENDED
     if path in _PROOF and (ledger.n_attempts or in_block):
         return f"a closing block was drawn for the old value{other}"

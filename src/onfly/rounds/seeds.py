@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from pymatgen.core import Molecule, Structure
 
+from onfly.artifacts.files import ArtifactError
+from onfly.artifacts.workspace import RunWorkspace
+from onfly.proof import Ledger
 from onfly.schemas import LabelDoc
 from onfly.session import Session
 
@@ -75,6 +78,16 @@ def check_seeds(
         _fitting(session, run_id, structure, input_hash)
 
 
+def _ledger(workspace: RunWorkspace) -> Ledger:
+    """Return the ledger of a run; where its state is damaged, all of it."""
+    try:
+        n_records = workspace.read_state().posterior.n_records
+    except ArtifactError:
+        # that is when people are told to take the labels over; each label has a checksum
+        n_records = len(workspace.ledger_path.read_bytes().splitlines())
+    return workspace.read_ledger(n_records)
+
+
 def _fitting(
     session: Session, run_id: str, structure: Structure | Molecule, input_hash: str | None
 ) -> list[tuple[str, LabelDoc]]:
@@ -83,9 +96,8 @@ def _fitting(
     workspace = session.workspace(run_id)
     if not workspace.exists():
         raise ValueError(f"seed_from: there is no run {run_id!r} in {workspace.folder.parent}")
-    run = session.open(workspace.read_state().posterior)
     fitting = []
-    for entry in run.ledger().entries:
+    for entry in _ledger(workspace).entries:
         if entry.label is None:
             continue
         label = session.labels.get(entry.label)

@@ -55,9 +55,9 @@ class Spec(BaseModel):
                 raise ValueError(f"{str(value).lower()} is not possible here")
         elif isinstance(value, int) and abs(value) > _LARGEST:
             raise ValueError("a whole number of so many digits fits neither files nor databases")
-        elif isinstance(value, Mapping) and cls._is_free(str(info.field_name)):
-            if bad := not_finite(value):
-                raise ValueError(f"{bad}, it must be finite")
+        free = isinstance(value, Mapping) and cls._is_free(str(info.field_name))
+        if free and (bad := not_finite(value)):
+            raise ValueError(f"{bad}, it must be finite")
         return value
 
     @classmethod

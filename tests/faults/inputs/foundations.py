@@ -62,7 +62,7 @@ FOUNDATIONS = (
     _named("5000 letters", "z" * 5000, "unknown foundation model|too long"),
     _table("an unknown family", "{family: mase, source: toy}", "unknown family 'mase'"),
     _table("a family without a source", "{family: mace}", "foundation"),
-    _table("source of another family", "{family: mace, source: chgnet-0.3.0}", "of the family mace"),
+    _table("of another family", "{family: mace, source: chgnet-0.3.0}", "of the family mace"),
     _table("an unknown key", "{source: toy, head: a}", "foundation.head: unknown key"),
     _table("an unknown option", "{source: toy, options: {head: a}}", "no option 'head'"),
     _table("an option that is a list", "{source: toy, options: {head: [a]}}", "options"),

@@ -49,6 +49,8 @@ def make(structure: Any = None, run_id: str | None = None, **fields: Any) -> Flo
 def spec(**changes: Any) -> RunSpec:
     """Return settings that differ from good ones."""
     good = {"foundation_model": "toy", "threshold": 0.1, "stages": [{"n_steps": 40}]}
+    if "tolerance" in changes:
+        del good["threshold"]
     return RunSpec.from_flat(good | changes)
 
 
@@ -131,8 +133,8 @@ MAKERS = tuple(
             posterior={"kind": "sghmc", "n_members": "few"}), "n_members"),
         ("a prior of nan", lambda: with_spec(
             posterior={"kind": "sghmc", "prior_std": float("nan")}), "prior_std"),
-        ("a tolerance of absent atoms", lambda: with_spec(tolerance=[{"quantity": "force", "value": 0.1, "species": "H"}]),
-         "has no H|short form"),
+        ("a tolerance of absent atoms", lambda: with_spec(
+            tolerance=[{"quantity": "force", "value": 0.1, "species": "H"}]), "has no H"),
         ("a misspelt labeller", lambda: make(
             label_maker=None, spec=spec(labeller="emtt")), "unknown labeller"),
         ("a shell as labeller", lambda: make(
