@@ -12,7 +12,7 @@ WHEEL := .venv-wheel
 # Folder with the versions the tests passed with, a file an environment; `make CONSTRAINTS= …` takes
 # the newest releases instead.
 CONSTRAINTS ?= constraints
-pinned = $(if $(CONSTRAINTS),-c $(CONSTRAINTS)/$(1).txt)
+pinned = $(addprefix -c ,$(if $(CONSTRAINTS),$(wildcard $(CONSTRAINTS)/$(1).txt)))
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
 # What is imported is compiled once, after the installation (half a minute on two cores), and not by

@@ -30,7 +30,7 @@ from onfly.potentials.families import families
 from onfly.proof import ProofRule
 from onfly.rounds.table import PHASES
 from onfly.settings import OnflySettings
-from onfly.spec import ProofSpec, RunSpec
+from onfly.spec import CalibrationSpec, ProofSpec, RunSpec
 from onfly.spec.campaign import CampaignFile
 from onfly.spec.files import RunFile
 from onfly.spec.flat import FLAT_KEYS
@@ -196,6 +196,17 @@ def test_the_audits_of_the_default_proof():
     assert f"needs {default.cost().least_audits} audits in its first closing block" in page
     two = [look.n for look in default.model_copy(update={"failures": 1}).looks(0)]
     assert f"({two[0]}, and a reserve of {two[1] - two[0]} if one of them fails" in page
+
+
+def test_defaults_in_the_theory():
+    page = (ROOT / "docs" / "theory.md").read_text()
+    assert f"By default (`proof.failures: {ProofSpec().failures}`)" in page
+    calibration = CalibrationSpec()
+    assert f"is below `surprise` ({calibration.surprise})" in page
+    assert f"by `decay` ({calibration.decay})" in page
+    posterior = LastLayerPosterior()
+    assert f"`scale` = {posterior.scale:g}" in page
+    assert f"the `scale_memory` newest labels ({posterior.scale_memory})" in page
 
 
 def test_the_page_of_commands_is_current():

@@ -22,6 +22,11 @@ from onfly.schemas import RunState
 __all__ = ["RunView", "print_progress"]
 
 
+def waits(number: int) -> str:
+    """Return the number of rounds of labels that followed one another, in words."""
+    return f"{number} wait" + ("" if number == 1 else "s")
+
+
 class RunView:
     """Renderable that shows phase, MD, uncertainty, labels and what is waited for.
 
@@ -84,7 +89,7 @@ class RunView:
             )
         yield (
             "labels",
-            f"{p.n_labels} in {p.n_waits} waits ({p.n_calls} asked for by the criterion)",
+            f"{p.n_labels} in {waits(p.n_waits)} ({p.n_calls} asked for by the criterion)",
         )
         yield "audits", f"{p.n_audits_within} of {p.n_audits} within the tolerance"
         if run.phase == "label" and run.due:
@@ -107,7 +112,7 @@ class RunView:
         return (
             f"{time.monotonic() - self.start:6.0f} s  step {md_steps(plain, now)}/"
             f"{run.n_steps_total}, {activity(plain, now)}{uncertainty}; {p.n_labels} labels in "
-            f"{p.n_waits} waits, {p.n_audits_within} of {p.n_audits} audits within the tolerance"
+            f"{waits(p.n_waits)}, {p.n_audits_within} of {p.n_audits} audits within the tolerance"
         )
 
 

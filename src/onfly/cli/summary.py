@@ -11,6 +11,7 @@ from rich.console import Console
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli.errors import verdict_code
+from onfly.cli.live import waits
 from onfly.proof import Verdict
 from onfly.rounds.verdict import verdict_of
 from onfly.schemas import FineTunedModelDoc, RunState
@@ -84,7 +85,7 @@ def _say(
         say(f"The run ended: {p.stop_reason}.")
     console.print()
     say(
-        f"{run.md_step} MD steps, {p.n_labels} labels in {p.n_waits} waits: {p.n_calls} asked for "
+        f"{run.md_step} MD steps, {p.n_labels} labels in {waits(p.n_waits)}: {p.n_calls} asked for "
         f"by the criterion, {p.n_audits} audits"
     )
     if model is not None and model.coverage_interval is not None and p.threshold_ev is not None:
