@@ -17,7 +17,8 @@ from onfly.jobs.explore import CalibrationMaker, ExploreMaker
 from onfly.jobs.routing import route_like_current
 from onfly.jobs.update import UpdateMaker
 from onfly.labels.answers import LabelRequest
-from onfly.labels.failures import is_failed_label, report_failures
+from onfly.labels.failed import is_failed_label
+from onfly.labels.failures import report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
 from onfly.rounds.judge import Answer, requested_structure

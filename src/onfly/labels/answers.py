@@ -20,6 +20,7 @@ from onfly.artifacts.atomic import require_space
 from onfly.artifacts.lock import RunLock
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.labels.errors import LabelError
+from onfly.labels.extract import extract_label
 from onfly.labels.store import LabelStore
 from onfly.labels.validate import MAX_NET_FORCE, validate_label
 from onfly.settings import get_settings
@@ -102,9 +103,6 @@ def keep_answer(request: LabelRequest, structure: Structure | Molecule, output: 
     output
         The task document, or a response with it.
     """
-    # `extract` knows the document of a failed label, which is beside the job that calls this
-    from onfly.labels.extract import extract_label
-
     if isinstance(output, Response):
         if output.replace is not None or output.detour is not None:
             return None

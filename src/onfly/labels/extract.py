@@ -24,7 +24,7 @@ from onfly.labels.corrections import corrections_of
 from onfly.labels.cp2k_units import stress_scale
 from onfly.labels.documents import Code, code_of, decode_structure, pick, plain
 from onfly.labels.errors import LabelError
-from onfly.labels.failures import FailedLabelDoc
+from onfly.labels.failed import FailedLabelDoc
 from onfly.labels.input_hash import hash_settings, settings_of
 from onfly.labels.mapping import site_order
 from onfly.schemas import LabelDoc, from_any_structure, structure_hash

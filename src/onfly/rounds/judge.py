@@ -19,7 +19,7 @@ from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.state import MDState
 from onfly.labels.errors import LabelError
 from onfly.labels.extract import extract_label
-from onfly.labels.failures import kept_label
+from onfly.labels.failed import kept_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
