@@ -107,7 +107,7 @@ def test_nothing_is_paid_that_could_not_be_written(place, monkeypatch):
     assert go(home).phase == "done"
 
 
-def test_the_command_says_what_to_do(place):
+def test_the_command_says_what_to_do(place, monkeypatch):
     home, _ = place("command")
     metals(1)[0].to(str(home / "POSCAR"), fmt="poscar")
     (home / "run.yaml").write_text(
@@ -125,6 +125,7 @@ def test_the_command_says_what_to_do(place):
     assert done.exit_code == 3, done.output
     assert "the disk is full: free some space on it" in done.output
     assert "onfly resume r" in done.output
+    monkeypatch.setattr(run_command, "finish", lambda *arguments: 0)  # no report
     assert CliRunner().invoke(app, ["resume", "r", "--quiet"]).exit_code == 0
 
 
