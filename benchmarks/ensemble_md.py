@@ -29,7 +29,15 @@ import numpy as np
 import torch
 from ase import Atoms
 from common import Report, arguments, seconds
-from systems import MACE_SIZES, SYSTEMS, foundation_path, interleaved, one_thread, system
+from systems import (
+    MACE_SIZES,
+    SYSTEMS,
+    foundation_path,
+    interleaved,
+    one_thread,
+    system,
+    trusted,
+)
 
 from onfly.bayes import LastLayerPosterior
 from onfly.bayes.heads import head_parameters
@@ -74,7 +82,7 @@ def runs(model: str, atoms: Atoms, args):
     """Return what is timed, and the predictor."""
     path = foundation_path(model, args.folder)
     elements = tuple(sorted(set(atoms.get_chemical_symbols())))
-    potential = load_foundation(path, elements=elements, device=args.device)
+    potential = load_foundation(trusted(path), elements=elements, device=args.device)
     generator = torch_stream("ensemble_md", args.seed)
     members = []
     for _ in range(args.members):
@@ -124,7 +132,7 @@ def moments(report: Report, model: str, name: str, args) -> None:
     atoms = system(name)
     elements = tuple(sorted(set(atoms.get_chemical_symbols())))
     path = foundation_path(model, args.folder)
-    potential = load_foundation(path, elements=elements, device=args.device)
+    potential = load_foundation(trusted(path), elements=elements, device=args.device)
     periodic = bool(atoms.pbc.all()) and potential.supports_stress
     frames = [system(name, seed) for seed in range(4)]
     scales = LikelihoodScales.for_threshold(0.05, n_atoms=len(atoms))

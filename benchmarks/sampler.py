@@ -23,7 +23,15 @@ from pathlib import Path
 
 import torch
 from common import Report, arguments
-from systems import MACE_SIZES, SYSTEMS, foundation_path, interleaved, one_thread, system
+from systems import (
+    MACE_SIZES,
+    SYSTEMS,
+    foundation_path,
+    interleaved,
+    one_thread,
+    system,
+    trusted,
+)
 
 from onfly.bayes import sghmc
 from onfly.bayes.heads import head_log_scale, head_parameters, without_head
@@ -42,7 +50,8 @@ def make_target(model: str, name: str, n_labels: int, folder: Path, device: str)
     """Label displaced copies of a system with the model itself."""
     frames = [system(name, seed) for seed in range(n_labels)]
     elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
-    potential = load_foundation(foundation_path(model, folder), elements=elements, device=device)
+    source = trusted(foundation_path(model, folder))
+    potential = load_foundation(source, elements=elements, device=device)
     graphs = [potential.graph(atoms) for atoms in frames]
     weights = potential.parameters()
     energies, forces, stresses = [], [], []

@@ -93,6 +93,13 @@ def foundation_path(model: str, folder: Path) -> str:
     return str(random_mace(model, folder)) if model in MACE_SIZES else model
 
 
+def trusted(path: str) -> str | dict:
+    """Return a foundation as `load_foundation` takes it; random models are pickles of our own."""
+    if Path(path).stem not in MACE_SIZES:
+        return path
+    return {"family": "mace", "source": path, "options": {"trust_pickle": True}}
+
+
 def interleaved(
     runs: dict[str, Callable[[], object]], repeats: int, budget: float, device: str = "cpu"
 ) -> dict[str, float]:
