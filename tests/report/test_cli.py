@@ -40,7 +40,7 @@ def test_report_by_identifier_and_campaign(write_run, invoke, tmp_path, monkeypa
 def test_unknown_run_is_an_error_with_a_remedy(invoke, tmp_path, monkeypatch):
     monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
     result = invoke("report", "nothing")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "give the folder of a run" in result.output
 
 
@@ -82,8 +82,8 @@ def test_watch_of_a_campaign_goes_on_while_compounds_have_not_begun(
         waits.append(seconds)
         if len(waits) == 2:
             shutil.copytree(begun, begun.with_name("b"))
-            text = (begun / "run.json").read_text().replace('"a"', '"b"')
-            (begun.with_name("b") / "run.json").write_text(text)
+            state = workspace_of(begun).read_state()
+            workspace_of(begun.with_name("b")).write_state(state.evolve(run_id="b"))
 
     monkeypatch.setattr(module.time, "sleep", sleep)
     result = invoke("watch", "sulfides", "--every", "5")

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +35,7 @@ from onfly.artifacts.seal import SealError, sealed, unsealed
 from onfly.artifacts.trajectory import TrajectoryFolder
 from onfly.proof import Ledger
 from onfly.schemas import ArtifactRef, EnsembleDoc, RequestDoc, RunState
+from onfly.spec.names import RUN_ID, check_run_id
 
 if TYPE_CHECKING:
     from onfly.bayes.posterior import PosteriorState
@@ -52,17 +52,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 RUNS = "runs"
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-
-
-def check_run_id(run_id: str) -> None:
-    """Raise ValueError if an identifier cannot be the name of a folder."""
-    if not RUN_ID.fullmatch(run_id):
-        shown = repr(run_id) if len(run_id) < 60 else f"of {len(run_id)} characters"
-        raise ValueError(
-            f"run_id {shown} cannot name a folder: use at most 200 letters, digits, '.', "
-            "'_', '+' and '-', and begin with a letter or digit"
-        )
 
 
 class RunWorkspace:

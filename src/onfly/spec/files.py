@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from onfly.spec.base import Spec
 from onfly.spec.flat import Gathered, SettingError, gather
 from onfly.spec.labels import LabelsSpec
+from onfly.spec.names import check_run_id
 from onfly.spec.run import RunSpec
 from onfly.spec.yaml import Key, Source
 
@@ -40,6 +41,13 @@ class RunFile(Spec):
         "segment is a job (for FireWorks and jobflow-remote). Both give the same numbers.",
     )
     spec: RunSpec
+
+    @field_validator("run_id")
+    @classmethod
+    def _can_name_a_folder(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_run_id(value)
+        return value
 
     @model_validator(mode="after")
     def _labeller(self) -> RunFile:

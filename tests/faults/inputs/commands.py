@@ -103,7 +103,8 @@ COMMANDS = (
     _words("store copy --from other.yaml", "store",
            other_yaml="JOB_STORE: {docs_store: {type: MemoryStore, b: 1}}\n"),
     _words("store move", "No such command"),
-    _words("doctor everything", "unexpected extra argument|No such"),
+    Case("doctor everything", "correct the file", _RUN, ("doctor", "everything"), code=1,
+         makes=("artifacts", "store")),
     _words("demo --fast", "No such option"),
     _words("demo there", "unexpected extra argument"),
 )  # fmt: skip
