@@ -72,7 +72,7 @@ def plan(
     console.print(table)
     least = sum(r["labels_at_least"] for r in records)
     console.print(
-        f"at least {least} labels in {max(r['waits_at_least'] for r in records)} waits; what the "
+        f"at least {least} labels in {waits(max(r['waits_at_least'] for r in records))}; what the "
         "criterion asks for, and audits before the proof, come on top",
         highlight=False,
         soft_wrap=True,
