@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from onfly.cli.errors import EXIT_CODES, fail
+from onfly.cli.live import waits
 from onfly.cli.records import duration
 from onfly.flows.campaign import CampaignMaker
 from onfly.flows.check import check_run
