@@ -110,7 +110,7 @@ class ModelLibrary:
     @classmethod
     def from_job_store(
         cls, store: JobStore, settings: OnflySettings | None = None, *, refresh: bool = True
-    ) -> ModelLibrary:
+    ) -> Self:
         """Return the library next to a job store."""
         settings = settings or get_settings()
         docs, data = store.docs_store, data_store(store)
