@@ -6,6 +6,7 @@ import json
 
 import pytest
 from ase.build import bulk
+from atomate2 import SETTINGS as ATOMATE2
 from typer.testing import CliRunner
 
 from onfly.cli import doctor
@@ -23,7 +24,7 @@ stages: [{n_steps: 10}]
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "artifacts"))
     monkeypatch.setenv("ONFLY_STORE_DIR", str(tmp_path / "store"))
-    monkeypatch.setenv("ATOMATE2_VASP_CMD", "no_such_vasp")
+    monkeypatch.setattr(ATOMATE2, "VASP_CMD", "no_such_vasp")  # read once, when imported
     monkeypatch.chdir(tmp_path)
     bulk("Cu", cubic=True).write(tmp_path / "POSCAR", format="vasp")
     bulk("NaCl", "rocksalt", 5.64, cubic=True).write(tmp_path / "salt.vasp", format="vasp")

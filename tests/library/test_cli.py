@@ -130,9 +130,9 @@ def test_one_run_is_copied_between_folders(library, tmp_path):
     other = ModelLibrary.from_job_store(embedded_job_store(tmp_path / "other"))
     assert [m.model_id for m in other.query()] == ["first"]
     assert other.labels_store.count() == 3
-    result = _invoke(store_command.app, "copy", code=1)
+    result = _invoke(store_command.app, "copy", code=2)
     assert "same store" in result.stderr
-    assert "no file" in _invoke(store_command.app, "copy", "--to", "x.yaml", code=1).stderr
+    assert "no file" in _invoke(store_command.app, "copy", "--to", "x.yaml", code=2).stderr
 
 
 def _findings(code):
@@ -156,7 +156,7 @@ def test_doctor_on_a_good_machine():
         ("ONFLY_ARTIFACT_DIR", "/proc/none", "artifact directory", "cannot be written"),
         ("ONFLY_ARTEFACT_DIR", "/tmp", "settings", "means nothing"),
         ("ONFLY_CONFIG_FILE", "/nowhere.yaml", "settings", "does not exist"),
-        ("ONFLY_DEVICE", "nonsense", "device", "cannot be used"),
+        ("ONFLY_DEVICE", "nonsense", "settings", "DEVICE"),
         ("ONFLY_JOB_STORE", '{"docs_store": {"type": "MemoryStore"}}', "stores", "`data`"),
     ],
 )

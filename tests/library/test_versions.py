@@ -10,6 +10,7 @@ from pymatgen.core import Structure
 
 import onfly.schemas
 from onfly.artifacts import ArtifactError, RunWorkspace
+from onfly.artifacts.seal import sealed, unsealed
 from onfly.cli.start_file import Start, read_start, write_start
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.schemas import FineTunedModelDoc
@@ -65,12 +66,17 @@ def test_later_files_are_refused():
     files = [workspace.folder / "start.json", workspace.folder / "run.json"]
     files.append(root / "campaigns" / "c.json")
     for path in files:
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"doc_version": LATER}))
+        later = unsealed(path.read_bytes()) | {"doc_version": LATER}
+        path.write_bytes(sealed(later) if path.parent == workspace.folder else _plain(later))
     for read in (read_start, RunWorkspace.read_state):
         with pytest.raises(ArtifactError, match="install a later onfly"):
             read(workspace)
     with pytest.raises(ValueError, match="install a later onfly"):
         read_manifest(root, "c")
+
+
+def _plain(content):
+    return json.dumps(content).encode()
 
 
 @pytest.mark.parametrize("version", ["0.1", "0.2"])

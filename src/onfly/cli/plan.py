@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from onfly.cli.errors import EXIT_CODES, fail
+from onfly.cli.live import waits
 from onfly.cli.records import duration
 from onfly.flows.campaign import CampaignMaker
 from onfly.flows.check import check_run
@@ -72,7 +73,7 @@ def plan(
     console.print(table)
     least = sum(r["labels_at_least"] for r in records)
     console.print(
-        f"at least {least} labels in {max(r['waits_at_least'] for r in records)} waits; what the "
+        f"at least {least} labels in {waits(max(r['waits_at_least'] for r in records))}; what the "
         "criterion asks for, and audits before the proof, come on top",
         highlight=False,
         soft_wrap=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from ase import Atoms
 from jobflow import JobStore
@@ -44,7 +44,6 @@ class ModelLibrary:
 
     Examples
     --------
-    >>> from onfly.library import ModelLibrary
     >>> library = ModelLibrary.from_settings()
     >>> [(m.model_id, m.state) for m in library.query(formula="CuAu", temperature=300)]
     [('CuAu-f716e6da3f4e', 'needs more audits')]
@@ -55,7 +54,6 @@ class ModelLibrary:
     0.113 eV
     >>> library.calculator(model.model_id, temperature=1500)
     Traceback (most recent call last):
-        ...
     onfly.library.fit.ModelMismatchError: model CuAu-f716e6da3f4e does not fit: ...
 
     Parameters
@@ -73,10 +71,8 @@ class ModelLibrary:
 
     Raises
     ------
-    ModelNotFoundError
-        By `get`, `latest` and `calculator`: there is no such model.
-    ModelMismatchError
-        By `calculator`: the model is of another compound, or of other temperatures.
+    ModelNotFoundError, ModelMismatchError
+        There is no such model; or, by `calculator`, it does not fit compound or temperature.
     """
 
     def __init__(
@@ -99,9 +95,7 @@ class ModelLibrary:
                 store.connect()
 
     @classmethod
-    def from_settings(
-        cls, settings: OnflySettings | None = None, *, refresh: bool = True
-    ) -> ModelLibrary:
+    def from_settings(cls, settings: OnflySettings | None = None, *, refresh: bool = True) -> Self:
         """Return the library of this machine's stores.
 
         Parameters
@@ -111,13 +105,12 @@ class ModelLibrary:
         refresh
             Whether to take in what jobs have published since; see `refresh`.
         """
-        settings = settings or get_settings()
         return cls.from_job_store(job_store(settings), settings, refresh=refresh)
 
     @classmethod
     def from_job_store(
         cls, store: JobStore, settings: OnflySettings | None = None, *, refresh: bool = True
-    ) -> ModelLibrary:
+    ) -> Self:
         """Return the library next to a job store."""
         settings = settings or get_settings()
         docs, data = store.docs_store, data_store(store)
