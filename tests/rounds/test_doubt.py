@@ -73,6 +73,21 @@ def test_steps_that_were_not_reached_are_expected_to_fail(loop):
     assert expected_failures(workspace(run), state) == pytest.approx(0.5, abs=1e-3)
 
 
+def test_a_block_that_a_guard_stops_is_dropped(loop):
+    run = loop()
+    run.until("close")
+    while run.state.posterior.attempt is None:
+        run.step()
+    spec = run.state.posterior.spec
+    cold = spec.evolve(guards=spec.guards.evolve(max_temperature=1.0))
+    run.state = run.state.evolve(spec=cold)
+    state = run.step()
+    assert (state.phase, state.posterior.attempt) == ("explore", None)
+    run.state = state.evolve(spec=spec)
+    # exploring, the danger is asked about, and learned
+    assert run.verdict().state == "ready"
+
+
 def test_all_trajectories_count(loop):
     run = loop(**DOUBTFUL, walkers=2)
     state = block(run)

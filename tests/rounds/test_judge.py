@@ -89,7 +89,8 @@ def test_steps_behind_a_guard_count_as_failures(loop):
     # from here on any temperature is too high
     posterior = run.state.posterior
     cold = posterior.spec.evolve(guards=posterior.spec.guards.evolve(max_temperature=1.0))
-    run.state = run.state.evolve(spec=cold)
+    # and the block, which is hopeless then, cannot be dropped any more
+    run.state = run.state.evolve(spec=cold, n_extensions=1)
     drawn = [s for look in run.trajectory.closing_steps for s in look]
     run.step()
     assert run.trajectory.done
