@@ -130,6 +130,7 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
         "labels": posterior.n_labels,
         "waits": posterior.n_waits,
         "calls": sum(e.reason in ("uncertain", "guard") for e in ledger.entries),
+        "ahead": len(ledger.of("ahead")),
         "warmup": len(ledger.of("warmup")),
         "audits": len(ledger.audits),
         "closing": len(ledger.of("closing")),

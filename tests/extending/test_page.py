@@ -50,6 +50,8 @@ def package(tmp_path, monkeypatch):
         lines += f"[{group}]\n{names.replace(chr(34), '')}\n"
     (info / "entry_points.txt").write_text(lines)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in MODULES:  # examples have modules of these names too
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield tmp_path
     for name in MODULES:
         sys.modules.pop(name, None)

@@ -11,6 +11,7 @@ import pytest
 from pymatgen.core import Structure
 
 from onfly.artifacts.files import ArtifactError
+from onfly.artifacts.seal import sealed
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli.start_file import FILE, Start, read_start, write_start
 from onfly.flows.structures import read_structures
@@ -89,7 +90,8 @@ def test_the_start_of_a_run(trap, tmp_path):
     path = workspace.folder / FILE
     document = json.loads(path.read_text())
     document["structures"] = [with_trap(metals(1)[0], content)]
-    path.write_text(json.dumps(document))
+    del document["sha256"]
+    path.write_bytes(sealed(document))  # who changes a file can change its digest
     with pytest.raises(ArtifactError, match="names objects of foreign_trap"):
         read_start(workspace)
     assert not mark.exists()

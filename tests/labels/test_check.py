@@ -90,7 +90,7 @@ BAD = {
     "LJ inf": (lambda: ase("ase.calculators.lj.LennardJones", rc=inf), "rc is inf"),
     "nested nan": (
         lambda: ase("ase.calculators.lj.LennardJones", rc={"a": [1, nan]}),
-        "rc is nan",
+        r"rc\.a\.1 is nan",
     ),
     "not JSON": (lambda: ase("ase.calculators.emt.EMT", asap_cutoff={1, 2}), "written to a file"),
     "EMT for salt": (lambda: label_maker("emt"), "does not know Cl, Na"),
