@@ -18,6 +18,12 @@ from tests.faults.fleet import shift_clock
 pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Launches write into the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 def launch(fleet, name):
     """Run the first job of a name that is ready, here."""
     query = {"name": {"$regex": f"^{name}"}, "state": "READY"}
