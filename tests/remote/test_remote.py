@@ -63,7 +63,8 @@ def test_submitting_again_adds_only_what_is_missing(project):
     again = project.command("onfly", "submit", config(project.folder, 3), "--to", "remote")
     assert "2 compounds are submitted already" in again
     assert "1 of 3 compounds" in again
-    records = json.loads(project.command("onfly", "status", "--campaign", "copper", "--json"))
+    said = project.command("onfly", "status", "--campaign", "copper", "--json")
+    records = json.loads(said[said.index("[\n {") :])  # jf names the project before it
     assert [r["queue"].get("READY") for r in records] == [1, 1, 1], "no worker has taken a job"
 
 
