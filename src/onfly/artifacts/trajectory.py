@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onfly.artifacts.atomic import ensure_folder
 from onfly.artifacts.files import ArtifactStore
 from onfly.artifacts.lock import RunLock
 
-__all__ = ["TrajectoryFolder"]
+__all__ = ["TrajectoryFolder", "watched_steps"]
 
 
 class TrajectoryFolder:
@@ -56,3 +58,18 @@ class TrajectoryFolder:
     def trajectory_files(self) -> list[Path]:
         """Return the files of frames there are, in order."""
         return sorted((self.folder / "trajectory").glob("[0-9]*.extxyz"))
+
+
+def watched_steps(files: Iterable[Path]) -> Iterator[tuple[int, float, float]]:
+    """Yield step, P(error > tolerance) and std (eV) of the logged steps that have a probability.
+
+    Parameters
+    ----------
+    files
+        Thermodynamic tables, in order; see `TrajectoryFolder.thermo_files`.
+    """
+    for path in files:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["probability"]:
+                    yield int(row["step"]), float(row["probability"]), float(row["energy_std"])

@@ -19,7 +19,6 @@ Labels are not here: they are kept once, for all runs (`onfly.labels.store`).
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +29,7 @@ from pydantic import ValidationError
 
 from onfly.artifacts.atomic import atomic_write, ensure_folder
 from onfly.artifacts.files import ArtifactError, ArtifactStore
+from onfly.artifacts.folders import RUNS, run_folders
 from onfly.artifacts.lock import RunLock
 from onfly.artifacts.seal import SealError, sealed, unsealed
 from onfly.artifacts.trajectory import TrajectoryFolder
@@ -48,10 +48,6 @@ __all__ = [
     "load_ensemble",
     "state_from_json",
 ]
-
-logger = logging.getLogger(__name__)
-
-RUNS = "runs"
 
 
 class RunWorkspace:
@@ -275,13 +271,7 @@ def list_runs(root: str | Path) -> list[RunWorkspace]:
 
     Folders whose name is none of ours, such as copies made by hand, are left out.
     """
-    found = []
-    for path in sorted((Path(root).expanduser() / RUNS).glob("*/run.json")):
-        if RUN_ID.fullmatch(path.parent.name):
-            found.append(RunWorkspace(root, path.parent.name))
-        else:
-            logger.warning("%s is left out: its name is none of a run", path.parent)
-    return found
+    return [RunWorkspace(root, folder.name) for folder in run_folders(root)]
 
 
 def state_from_json(text: bytes, path: Path) -> RunState:

@@ -12,6 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onfly.artifacts.folders import run_folders
+from onfly.artifacts.seal import unsealed
+from onfly.rounds.progress import read_progress
+
 __all__ = [
     "RecordError",
     "activity",
@@ -29,12 +33,6 @@ class RecordError(ValueError):
     """The state of a run cannot be read."""
 
 
-def run_folders(root: str | Path) -> list[Path]:
-    """Return the folders of the runs under an artifact directory, sorted by name."""
-    found = (Path(root).expanduser() / "runs").glob("*/run.json")
-    return sorted(path.parent for path in found)
-
-
 def run_record(folder: Path) -> dict[str, Any]:
     """Return how a run stands, as one flat record.
 
@@ -49,7 +47,7 @@ def run_record(folder: Path) -> dict[str, Any]:
         If its state is damaged, or of another version of onfly.
     """
     try:
-        return _record(json.loads((folder / "run.json").read_bytes()), folder)
+        return _record(unsealed((folder / "run.json").read_bytes()), folder)
     except FileNotFoundError:
         raise RecordError(f"no run in {folder}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OSError):
@@ -70,7 +68,7 @@ def _reason(folder: Path) -> str:
 def _record(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     p = run["posterior"]
     spec, phase = p["spec"], p["phase"]
-    now = _progress(folder)
+    now = read_progress(folder)
     verdict = _verdict_of(folder, run)
     due = _due(run) if phase == "label" else []
     failures = [*p["failures"], *(f for t in run["trajectories"] for f in t["failures"])][-10:]
@@ -108,17 +106,6 @@ def _record(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "updated_at": p["updated_at"],
         "folder": str(folder),
     }
-
-
-def _progress(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "progress.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    sound = isinstance(found, dict) and all(
-        isinstance(found.get(name, 0), int | None) for name in ("trajectory", "md_step", "label")
-    )
-    return found if sound else {}
 
 
 def _due(run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from jobflow import Maker, Response
 from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.atomic import atomic_write
+from onfly.artifacts.trajectory import watched_steps
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.dynamics.state import MDState
 from onfly.jobs.base import otf_job
@@ -306,18 +306,13 @@ def find_excursions(
     n_watched = n_uncertain = 0
     found: list[Excursion] = []
     inside = False
-    for path in thermo_files:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if not row["probability"]:
-                    continue
-                n_watched += 1
-                probability, std = float(row["probability"]), float(row["energy_std"])
-                beyond = not probability <= max_probability
-                n_uncertain += beyond
-                if beyond:
-                    _extend(found, inside, int(row["step"]), probability, std)
-                inside = beyond
+    for step, probability, std in watched_steps(thermo_files):
+        n_watched += 1
+        beyond = not probability <= max_probability
+        n_uncertain += beyond
+        if beyond:
+            _extend(found, inside, step, probability, std)
+        inside = beyond
     return n_watched, found, n_uncertain
 
 

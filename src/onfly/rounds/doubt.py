@@ -8,10 +8,10 @@ the decision knows neither labels nor draw, and so leaves the guarantee of the p
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 
+from onfly.artifacts.trajectory import watched_steps
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.schemas import RunState
 
@@ -36,13 +36,11 @@ def expected_failures(workspace: RunWorkspace, state: RunState) -> float:
     for trajectory in state.trajectories:
         n_steps = trajectory.n_steps - trajectory.origin
         found = 0
-        for path in workspace.trajectory(trajectory.index).thermo_files():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["step"]) > trajectory.origin and row["probability"]:
-                        p = float(row["probability"])
-                        failures += 1.0 if math.isnan(p) else p
-                        found += 1
+        files = workspace.trajectory(trajectory.index).thermo_files()
+        for step, p, _ in watched_steps(files):
+            if step > trajectory.origin:
+                failures += 1.0 if math.isnan(p) else p
+                found += 1
         total += n_steps
         failures += max(n_steps - found, 0)
     return failures / total if total else 0.0
