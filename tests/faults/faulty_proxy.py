@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from contextlib import suppress
 
 import bson
 
+from onfly.testing.findandmodify_proxy import HEADER, OP_MSG, command, receive
+
 __all__ = ["FaultyProxy"]
 
-_HEADER = struct.Struct("<iiii")  # length, request id, response to, opcode
-_OP_MSG = 2013
 _WRITES = (b"insert", b"update", b"findAndModify", b"findandmodify", b"create", b"createIndexes")
 _FULL = {
     "ok": 0.0,
@@ -60,51 +59,27 @@ class FaultyProxy:
             server = socket.create_connection(("127.0.0.1", self.target_port), timeout=10)
             server.settimeout(None)
             with server:
-                while (request := _receive(client)) is not None:
-                    if self.full and _command(request) in _WRITES:
+                while (request := receive(client)) is not None:
+                    if self.full and command(request) in _WRITES:
                         self.refused += 1
                         client.sendall(_refusal(request))
                         continue
                     server.sendall(request)
                     if _expects_none(request):
                         continue
-                    answer = _receive(server)
+                    answer = receive(server)
                     if answer is None:
                         return
                     time.sleep(self.delay)
                     client.sendall(answer)
 
 
-def _receive(end: socket.socket) -> bytes | None:
-    header = _read(end, _HEADER.size)
-    if header is None:
-        return None
-    rest = _read(end, _HEADER.unpack(header)[0] - _HEADER.size)
-    return None if rest is None else header + rest
-
-
-def _read(end: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        part = end.recv(min(size - len(parts), 1 << 20))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
-
-
-def _command(message: bytes) -> bytes:
-    if _HEADER.unpack_from(message)[3] != _OP_MSG:
-        return b""
-    return message[26 : message.find(b"\0", 26)]
-
-
 def _expects_none(message: bytes) -> bool:
     # flag moreToCome: an unacknowledged write
-    return _HEADER.unpack_from(message)[3] == _OP_MSG and bool(message[16] & 2)
+    return HEADER.unpack_from(message)[3] == OP_MSG and bool(message[16] & 2)
 
 
 def _refusal(request: bytes) -> bytes:
     body = b"\0\0\0\0" + b"\0" + bson.encode(_FULL)
-    number = _HEADER.unpack_from(request)[1]
-    return _HEADER.pack(_HEADER.size + len(body), 0, number, _OP_MSG) + body
+    number = HEADER.unpack_from(request)[1]
+    return HEADER.pack(HEADER.size + len(body), 0, number, OP_MSG) + body

@@ -7,9 +7,8 @@ errors of effective number n and M = Σ e²/σ² the error of the next component
 
 The 3 N components of a label are not 3 N independent errors: where a fit is wrong, it is wrong for
 many atoms at once. Their squares are taken to have an intraclass correlation ρ within a label, so
-that k of them weigh as k/(1 + (k - 1) ρ), never more than 1/ρ (the design effect of cluster
-sampling: Kish, Survey Sampling, 1965, section 5.4). A species with few errors borrows: those of all
-others enter as at most `pool` errors of its own.
+that k of them weigh as k/(1 + (k - 1) ρ) (see `onfly.bayes.clustered`). A species with few errors
+borrows: those of all others enter as at most `pool` errors of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
+
+from onfly.bayes.clustered import check_errors, check_statistics, effective_number
 
 __all__ = ["ForceCalibration", "intraclass_correlation"]
 
@@ -66,18 +67,11 @@ class ForceCalibration:
     sum_z2: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("shape", "rate"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0.0:
-                raise ValueError(f"{name} must be finite and positive, got {value!r}")
-        if not 0.0 <= self.correlation <= 1.0:
-            raise ValueError(f"correlation must be between 0 and 1, got {self.correlation!r}")
+        check_statistics(self.shape, self.rate, self.correlation, self.n, self.sum_z2)
         if not math.isfinite(self.pool) or self.pool < 0.0:
             raise ValueError(f"pool must be finite and not negative, got {self.pool!r}")
         if not len(self.species) == len(self.n) == len(self.sum_z2):
             raise ValueError("species, n and sum_z2 must be of one length")
-        if any(not math.isfinite(v) or v < 0.0 for v in (*self.n, *self.sum_z2)):
-            raise ValueError(f"n={self.n} and sum_z2={self.sum_z2} must be finite and not negative")
 
     def update(
         self,
@@ -102,8 +96,7 @@ class ForceCalibration:
             If shapes do not fit, an error is not finite or a standard deviation not positive.
         """
         error, std, kinds = _checked(stds, species, errors)
-        if not np.isfinite(error).all() or not (np.isfinite(std).all() and (std > 0.0).all()):
-            raise ValueError("errors must be finite, and standard deviations finite and positive")
+        check_errors(error, std)
         z2 = (error / std) ** 2
         known = dict(zip(self.species, zip(self.n, self.sum_z2, strict=True), strict=True))
         for kind in np.unique(kinds):
@@ -121,7 +114,7 @@ class ForceCalibration:
 
     def effective_number(self, count: int) -> float:
         """Return the number of independent errors that `count` components of a label stand for."""
-        return count / (1.0 + (count - 1.0) * self.correlation)
+        return effective_number(count, self.correlation)
 
     def _posterior(self, kind: int) -> tuple[float, float]:
         """Return shape and rate of λ of a species."""

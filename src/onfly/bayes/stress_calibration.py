@@ -4,7 +4,7 @@ As for energies (`onfly.bayes.calibration`), the error of a component with predi
 deviation σ is modelled as e ~ N(0, σ²/λ) with one λ ~ Gamma(a, b) for all components, so that the
 error of the next one is a Student-t. A stress has six components, and where a fit is wrong about
 the volume it is wrong in three of them: their squares are taken to have an intraclass correlation ρ
-within a label, so that the six weigh as 6/(1 + 5 ρ) errors (as in `onfly.bayes.force_calibration`).
+within a label, so that the six weigh as 6/(1 + 5 ρ) errors (see `onfly.bayes.clustered`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from onfly.bayes.clustered import check_errors, check_statistics, effective_number
 
 __all__ = ["StressCalibration"]
 
@@ -58,14 +60,7 @@ class StressCalibration:
     sum_z2: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shape", "rate"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0.0:
-                raise ValueError(f"{name} must be finite and positive, got {value!r}")
-        if not 0.0 <= self.correlation <= 1.0:
-            raise ValueError(f"correlation must be between 0 and 1, got {self.correlation!r}")
-        if any(not math.isfinite(v) or v < 0.0 for v in (self.n, self.sum_z2)):
-            raise ValueError(f"n={self.n} and sum_z2={self.sum_z2} must be finite and not negative")
+        check_statistics(self.shape, self.rate, self.correlation, self.n, self.sum_z2)
 
     def update(
         self,
@@ -87,10 +82,9 @@ class StressCalibration:
             If shapes do not fit, an error is not finite or a standard deviation not positive.
         """
         errors, stds = _six(error), _six(std)
-        if not np.isfinite(errors).all() or not (np.isfinite(stds).all() and (stds > 0.0).all()):
-            raise ValueError("errors must be finite, and standard deviations finite and positive")
+        check_errors(errors, stds)
         z2 = (errors / stds) ** 2
-        weight = len(z2) / (1.0 + (len(z2) - 1.0) * self.correlation)
+        weight = effective_number(len(z2), self.correlation)
         return replace(self, n=self.n + weight, sum_z2=self.sum_z2 + weight * float(z2.mean()))
 
     @property

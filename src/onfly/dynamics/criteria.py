@@ -98,6 +98,13 @@ class Criterion(Protocol):
         ...
 
 
+def _check_limits(threshold: float, unit: str, max_probability: float) -> None:
+    if not (math.isfinite(threshold) and threshold > 0):
+        raise ValueError(f"threshold {threshold} {unit} is not positive and finite")
+    if not 0 < max_probability < 1:
+        raise ValueError(f"max_probability {max_probability} is not between 0 and 1")
+
+
 @dataclass(frozen=True)
 class EnergyCriterion:
     """Ask for a label when P(|energy error| > threshold) exceeds a probability (paper, eq. 14).
@@ -127,10 +134,7 @@ class EnergyCriterion:
     needs_forces_std = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold > 0):
-            raise ValueError(f"threshold {self.threshold} eV is not positive and finite")
-        if not 0 < self.max_probability < 1:
-            raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
+        _check_limits(self.threshold, "eV", self.max_probability)
 
     def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the calibrated probability that the energy error exceeds the threshold."""
@@ -173,10 +177,7 @@ class ForceCriterion:
     needs_forces_std = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold > 0):
-            raise ValueError(f"threshold {self.threshold} eV/Å is not positive and finite")
-        if not 0 < self.max_probability < 1:
-            raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
+        _check_limits(self.threshold, "eV/Å", self.max_probability)
         if not self.atoms:
             raise ValueError(f"the tolerance {self.quantity} selects no atom of the structure")
 
@@ -230,10 +231,7 @@ class StressCriterion:
     needs_stress = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold > 0):
-            raise ValueError(f"threshold {self.threshold} eV/Å³ is not positive and finite")
-        if not 0 < self.max_probability < 1:
-            raise ValueError(f"max_probability {self.max_probability} is not between 0 and 1")
+        _check_limits(self.threshold, "eV/Å³", self.max_probability)
 
     def assess(self, prediction: StepPrediction, calibration: Calibrations) -> Assessment:
         """Return the calibrated probability that a component's error exceeds the threshold."""

@@ -15,12 +15,12 @@ import struct
 import sys
 import threading
 
-__all__ = ["FindAndModifyProxy"]
+__all__ = ["HEADER", "OP_MSG", "FindAndModifyProxy", "command", "receive"]
 
 logger = logging.getLogger(__name__)
 
-_OP_MSG = 2013
-_HEADER = struct.Struct("<iiii")  # length, request id, response to, opcode
+OP_MSG = 2013
+HEADER = struct.Struct("<iiii")  # length, request id, response to, opcode
 _NAMES = (b"findAndModify", b"findandmodify")
 
 
@@ -94,16 +94,16 @@ class _Connection:
                     end.close()
 
     def _requests(self) -> None:
-        while (message := _receive(self.client)) is not None:
-            if _is_find_and_modify(message):
+        while (message := receive(self.client)) is not None:
+            if command(message) in _NAMES:
                 self.turn.acquire()
                 with self.state:
-                    self.waiting_for = _HEADER.unpack_from(message)[1]
+                    self.waiting_for = HEADER.unpack_from(message)[1]
             self.server.sendall(message)
 
     def _replies(self) -> None:
-        while (message := _receive(self.server)) is not None:
-            self._done(_HEADER.unpack_from(message)[2])
+        while (message := receive(self.server)) is not None:
+            self._done(HEADER.unpack_from(message)[2])
             self.client.sendall(message)
 
     def _done(self, answered: int | None) -> None:
@@ -114,11 +114,12 @@ class _Connection:
                 self.turn.release()
 
 
-def _receive(end: socket.socket) -> bytes | None:
-    header = _read(end, _HEADER.size)
+def receive(end: socket.socket) -> bytes | None:
+    """Return the next message of a connection, or None at its end."""
+    header = _read(end, HEADER.size)
     if header is None:
         return None
-    rest = _read(end, _HEADER.unpack(header)[0] - _HEADER.size)
+    rest = _read(end, HEADER.unpack(header)[0] - HEADER.size)
     return None if rest is None else header + rest
 
 
@@ -132,12 +133,12 @@ def _read(end: socket.socket, size: int) -> bytes | None:
     return bytes(parts)
 
 
-def _is_find_and_modify(message: bytes) -> bool:
+def command(message: bytes) -> bytes:
+    """Return the name of the command in a message; nothing for other kinds of messages."""
     # flags (4 bytes), section kind (1), document length (4), type of the first element (1), name
-    if _HEADER.unpack_from(message)[3] != _OP_MSG:
-        return False
-    name = message[26 : message.find(b"\0", 26)]
-    return name in _NAMES
+    if HEADER.unpack_from(message)[3] != OP_MSG:
+        return b""
+    return message[26 : message.find(b"\0", 26)]
 
 
 if __name__ == "__main__":
