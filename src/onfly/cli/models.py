@@ -152,6 +152,9 @@ def show(
     table = Table("", doc.model_id, show_header=True)
     for name in (*SUMMARY[1:], *DETAILS):
         table.add_row(name, _text(content[name]))
+    if doc.refit is not None:
+        more = f"{doc.refit.n_labels} labels, not proven; load_calculator(…, weights='refit')"
+        table.add_row("refit", more)
     Console().print(table)
 
 

@@ -12,6 +12,7 @@ from jobflow import Flow, Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.flows.check import check_run
+from onfly.flows.resolving import resolve
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
@@ -178,6 +179,7 @@ class OnTheFlyMaker(Maker):
         labeller = self._asked_labeller(spec)
         if problems := check_run(spec, structures, maker=labeller, here=False):
             raise ValueError("\n".join(problems))
+        spec = resolve(spec)
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
         return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
 

@@ -131,6 +131,7 @@ def publish_run(
             run.potential,
         ),
         ensemble=posterior.ensemble,
+        refit=posterior.refit if verdict.state == "ready" else None,
         spec=spec.model_dump(mode="json"),
         versions=_versions(),
         seed=spec.seed,
@@ -177,7 +178,7 @@ class PublishMaker(Maker):
         state, model = publish_run(session, state, structure)
         workspace = session.workspace(state.run_id)
         workspace.write_state(state)
-        model.weights = ensemble_to_blobs(workspace.store, model.ensemble)
+        model.weights = ensemble_to_blobs(workspace.store, *model.ensembles)
         jobs: list[Job | Flow] = []
         if self.archive_maker is not None:
             jobs += self.archive_maker.jobs(session, state)

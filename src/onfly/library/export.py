@@ -102,7 +102,7 @@ def export_model(doc: FineTunedModelDoc, store: ArtifactStore, folder: str | Pat
         If a file of its weights is missing or was changed.
     """
     target = Path(folder).absolute()
-    for ref in ensemble_files(doc.ensemble):
+    for ref in ensemble_files(*doc.ensembles):
         atomic_write(ArtifactStore(target).path(ref), store.load_bytes(ref))
     bare = doc.model_copy(update={"weights": None})
     atomic_write(target / "model.json", bare.model_dump_json(indent=1).encode())

@@ -134,7 +134,12 @@ class FineTunedModelDoc(StructureMetadata):
     drift: float | None = Field(
         None, description="RMS change of the weights from the foundation, in prior stds."
     )
-    ensemble: EnsembleDoc
+    ensemble: EnsembleDoc = Field(description="The weights that the verdict is about.")
+    refit: EnsembleDoc | None = Field(
+        None,
+        description="Weights fitted after the proof to all labels, those of the proof among them. "
+        "Nothing is proven of them.",
+    )
     weights: list[WeightsBlob] | None = Field(
         None, description="Members' weights; goes to the additional store `data`."
     )
@@ -148,3 +153,8 @@ class FineTunedModelDoc(StructureMetadata):
     seed: int = 0
     cpu_seconds: dict[str, float] = Field(default_factory=dict)
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def ensembles(self) -> list[EnsembleDoc]:
+        """The proven weights, and those of the refit where there are any."""
+        return [self.ensemble, *([] if self.refit is None else [self.refit])]

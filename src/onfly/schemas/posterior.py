@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Phase = Literal[
-    "start", "label", "judge", "learn", "explore", "close", "publish", "done", "stopped"
+    "start", "label", "judge", "learn", "explore", "close", "refit", "publish", "done", "stopped"
 ]
 RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
 # a call stops its trajectory, whose step is then taken with the label's forces
@@ -193,6 +193,9 @@ class PosteriorDoc(StructureMetadata):
     energy_offset: float | None = Field(None, description="E_foundation - E_DFT of label 0 (eV).")
     input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
     ensemble: EnsembleDoc | None = None
+    refit: EnsembleDoc | None = Field(
+        None, description="Fitted after a proof to all labels; the proof is about `ensemble`."
+    )
     calibration: CalibrationDoc
     force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
     stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)

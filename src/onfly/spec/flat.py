@@ -137,6 +137,8 @@ def gather(mapping: Mapping[str, Any], *, also_known: Collection[str] = ()) -> G
             given = dict(value) if isinstance(value, Mapping) else value
             if key == "posterior" and isinstance(value, str):
                 given = {"kind": value}
+            if key == "calibration" and isinstance(value, str):
+                given = {"prior": value}
             found.groups[key] = given
     for key, value in mapping.items():
         if key in FLAT_KEYS:
