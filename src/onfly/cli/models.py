@@ -128,12 +128,22 @@ def list_models(
             s["foundation_model"],
             s["level_of_theory"] or "",
             s["state"],
-            f"{1000 * s['threshold_ev']:g} meV",
+            _tolerance(s),
             f"{s['n_audits_within']}/{s['n_audits']}",
         )
     console.print(table)
     if limit and len(summaries) == limit:
         console.print(f"the newest {limit} are shown; --limit 0 shows all")
+
+
+def _tolerance(summary: dict[str, Any]) -> str:
+    """Return the tolerance of the energy, or the first of others."""
+    if summary["threshold_ev"] is not None:
+        return f"{1000 * summary['threshold_ev']:g} meV"
+    from onfly.spec import Tolerance
+
+    first = Tolerance.model_validate(summary["tolerances"][0])
+    return f"{first.name} {first.text}"
 
 
 @app.command()

@@ -117,6 +117,7 @@ def publish_run(
         n_audits_within=posterior.n_audits_within,
         coverage=posterior.n_audits_within / posterior.n_audits if posterior.n_audits else None,
         coverage_interval=interval,
+        tolerance_atoms=posterior.tolerance_atoms,
         tolerances=[tolerance.model_dump(mode="json") for tolerance in spec.tolerance],
         verdict=verdict.model_dump(mode="json"),
         proven_generation=verdict.generation if verdict.state == "ready" else None,

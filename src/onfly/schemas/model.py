@@ -118,6 +118,9 @@ class FineTunedModelDoc(StructureMetadata):
     tolerances: list[dict[str, Any]] = Field(
         default_factory=list, description="What the run asked for: quantity, value, scope."
     )
+    tolerance_atoms: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="By tolerance of forces, the atoms that it is about."
+    )
     verdict: dict[str, Any] | None = Field(
         None,
         description="What is proven: state, coverage, confidence, n_audits, n_failed, sentence. "

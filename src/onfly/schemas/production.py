@@ -16,11 +16,11 @@ __all__ = ["Excursion", "ProductionDoc"]
 
 
 class Excursion(BaseModel):
-    """Successive steps at which the model was less sure of the energy than was asked for."""
+    """Successive steps at which the model was less sure than was asked for."""
 
     first_step: int
     last_step: int
-    max_probability: float = Field(description="Largest P(error > threshold) in it.")
+    max_probability: float = Field(description="Largest P(error > tolerance) in it.")
     max_energy_std: float = Field(description="Largest uncalibrated std of the energy (eV).")
 
 
@@ -43,7 +43,12 @@ class ProductionDoc(StructureMetadata):
     member: int | None = Field(None, description="The member that was the force field.")
     monitor_interval: int = Field(1, description="MD steps between two looks at the uncertainty.")
     on_uncertain: Literal["stop", "warn", "label"]
-    threshold_ev: float
+    threshold_ev: float | None = Field(
+        None, description="Tolerance of the energy of the cell, eV; None without one."
+    )
+    tolerances: list[dict[str, Any]] = Field(
+        default_factory=list, description="What was watched: quantity, value, scope."
+    )
     max_probability: float
     seed: int
     stages: list[dict[str, Any]] = Field(description="Equilibration and production, in order.")
