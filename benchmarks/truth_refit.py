@@ -57,7 +57,7 @@ def refit_figures(state: RunState, workspace: RunWorkspace, teacher: Teacher) ->
             n_new=sum(entry.label is not None for entry in ledger.unlearned),
         )
         seconds = time.process_time() - start
-        truth = teacher.energies(frames)
+        truth, _ = teacher.truth(frames)
         found: dict[str, Any] = {"refit_frames": len(frames), "refit_cpu_s": seconds}
         for name, samples in (("proven", proven), ("refit", refitted)):
             predictor = Predictor(run.potential, run.posterior, samples, run.scales, doc.strategy)
