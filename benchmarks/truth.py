@@ -213,7 +213,8 @@ class Bench:
         n_steps = self.args.steps or case.n_steps
         same = self.labels_of_default.get((case.name, seed), 0)
         interval = self.args.interval or (max(n_steps // same, 1) if same else 50)
-        given = merged(settings(name, interval), changes)
+        given = merged({"proof": {"refit": self.args.refit}}, settings(name, interval))
+        given = merged(given, changes)
         student, teacher = self.source(case.student), Teacher(self.source(case.teacher))
         spec = spec_of(case, student, given, n_steps, seed)
         identity = json.dumps([spec.model_dump(mode="json"), teacher.source], sort_keys=True)
@@ -276,7 +277,7 @@ def main() -> None:
     parser.add_argument("--models", help="folder with the MACE files of the molecules")
     parser.add_argument("--acac", type=Path, help="acetylacetone configurations (extxyz): one case")
     parser.add_argument(
-        "--refit", action="store_true", help="fit runs that are ready to all their labels as well"
+        "--refit", action="store_true", help="let runs that are ready fit all labels, and compare"
     )
     parser.add_argument("--resume", help="folder of the runs; what is there is not done again")
     args = parser.parse_args()
