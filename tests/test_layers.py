@@ -23,6 +23,7 @@ LAYERS = [
     {"rounds"},
     {"stores"},
     {"library", "calculators"},  # a model of the library is used as a calculator
+    {"classes"},  # a class learns the labels of the library
     {"jobs"},  # production runs start from a model of the library
     {"flows"},
     {"analysis"},
