@@ -82,7 +82,6 @@ class Elastic:
             found = relaxed(atoms, calculator, fmax=self.fmax, cell=False)
             stresses.append(Stress(-found.get_stress(voigt=False) / KBAR))
         names = [str(index) for index in range(len(chosen))]
-        # the fit looks for the sign of strains below 0.001, where rounding decides
         doc = ElasticDocument.from_stresses(
             structure, stresses, deformations, names, names,
             fitting_method="finite_difference", order=2, symprec=SYMPREC,

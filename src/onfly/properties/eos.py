@@ -60,8 +60,10 @@ class EquationOfStateFit:
 
         Raises
         ------
-        RuntimeError, ValueError
-            If the energies have no minimum that could be fitted.
+        ValueError
+            If the energy has no minimum among the volumes.
+        RuntimeError
+            If the fit does not converge.
         """
         n_atoms = len(cell)
         shares = np.linspace(1.0 - self.span, 1.0 + self.span, self.n_volumes)
@@ -71,10 +73,10 @@ class EquationOfStateFit:
             atoms.set_cell(cell.cell.array * share ** (1.0 / 3.0), scale_atoms=True)
             found = relaxed(atoms, calculator, fmax=self.fmax, cell=False)
             energies.append(found.get_potential_energy())
-        v0, e0, b0 = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
-        if not volumes[0] < v0 < volumes[-1]:
+        if int(np.argmin(energies)) in (0, len(energies) - 1):
             raise ValueError("the minimum of the energy lies outside the volumes of the fit")
+        v0, e0, b0 = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
         return Measured(
-            {"V0": v0 / n_atoms, "E0": e0 / n_atoms, "B0": b0 / GPA},
+            {"V0": float(v0) / n_atoms, "E0": float(e0) / n_atoms, "B0": float(b0) / GPA},
             {"volume": volumes / n_atoms, "energy": np.array(energies) / n_atoms},
         )

@@ -16,7 +16,6 @@ __all__ = ["Phonons"]
 
 SYMPREC = 1e-3
 MAX_DISPLACEMENTS = 300
-# THz, within which frequencies at a point are the same
 GAMMA = "Γ"
 
 
@@ -93,9 +92,7 @@ class Phonons:
             from phonopy import Phonopy
             from phonopy.structure.atoms import PhonopyAtoms
         except ImportError as error:
-            raise ImportError(
-                "phonons need phonopy: pip install 'onfly[properties]'"
-            ) from error
+            raise ImportError("phonons need phonopy: pip install 'onfly[properties]'") from error
         unit = PhonopyAtoms(
             symbols=cell.get_chemical_symbols(),
             scaled_positions=cell.get_scaled_positions(),
