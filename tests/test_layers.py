@@ -23,9 +23,10 @@ LAYERS = [
     {"rounds"},
     {"stores"},
     {"library", "calculators"},  # a model of the library is used as a calculator
+    {"analysis"},  # of trajectories; knows nothing of runs
+    {"properties"},  # measured by the calculators of models
     {"jobs"},  # production runs start from a model of the library
     {"flows"},
-    {"analysis"},
     {"report"},
     {"testing"},
     {"cli"},

@@ -68,7 +68,9 @@ class Phonons:
             If the crystal needs more than 300 displacements.
         """
         phonon = self._force_constants(calculator, cell)
-        path = cell.cell.bandpath(npoints=self.n_points)
+        # documents of large cells stay small: all bands together have some thousand points
+        n_points = min(self.n_points, max(20, 2400 // (3 * len(cell))))
+        path = cell.cell.bandpath(npoints=n_points)
         values: dict[str, float] = {}
         for name, point in path.special_points.items():
             found = np.sort(phonon.run_qpoints([point]).frequencies[0])

@@ -56,8 +56,12 @@ class PropertiesDoc(BaseModel):
     """What was measured of one model in one crystal."""
 
     doc_version: DocVersion = DOC_VERSION
-    structure: StructureOrMolecule = Field(description="Primitive cell, relaxed by the model.")
+    model_id: str | None = Field(None, description="Of the model.")
+    structure: StructureOrMolecule | None = Field(
+        None, description="Primitive cell, relaxed by the model."
+    )
     properties: list[PropertyDoc] = Field(default_factory=list)
+    problems: list[str] = Field(default_factory=list, description="Why nothing was measured.")
     n_labels: int = Field(0, description="Single points that were asked of the labeller.")
     seconds: float = Field(0.0, description="Wall time.")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
