@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -50,6 +51,15 @@ class Crystal:
         # eV/Å²/u in rad²/s²: 1.602e-19 / 1e-20 / 1.66054e-27
         omega = math.sqrt(springs * self.k / atomic_masses[29] * 9.64853321e27)
         return omega / (2.0 * math.pi) / 1e12
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    for name in [n for n in os.environ if n.startswith(("ONFLY_", "JOBFLOW_"))]:
+        if name != "ONFLY_TEST_MONGO_URI":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

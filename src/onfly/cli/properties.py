@@ -51,7 +51,7 @@ def properties_command(
         raise fail("name at least one of --eos, --elastic, --phonon and --md")
     # these take seconds to import: not for `onfly --help`
     from onfly.artifacts import ArtifactError
-    from onfly.labels import label_maker
+    from onfly.labels.presets import label_maker
     from onfly.library import ModelLibrary
     from onfly.library.properties import set_properties
     from onfly.properties.model import measure_model
