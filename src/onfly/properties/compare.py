@@ -155,7 +155,7 @@ def compare(
     if not atoms.pbc.all():
         raise ValueError("these properties are those of crystals, and the structure is a molecule")
     # of a displaced start, the symmetry shows only after the relaxation
-    first = relaxed(atoms, fields.model, fmax=10 * fmax, keep_symmetry=False)
+    first = relaxed(atoms, fields.model, fmax=fmax, keep_symmetry=False)
     cell = primitive_cell(first)
     if len(cell) > max_atoms:
         raise ValueError(

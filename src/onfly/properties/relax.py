@@ -13,7 +13,7 @@ from ase.optimize import BFGS
 __all__ = ["NotRelaxedError", "primitive_cell", "relaxed", "supercell_size"]
 
 # Å, within which the atoms of a relaxed cell are taken to be equivalent
-SYMPREC = 0.02
+SYMPREC = 0.03
 MAX_STEPS = 500
 
 
