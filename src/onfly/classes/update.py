@@ -221,10 +221,8 @@ def update_class(
         cpu_seconds=cpu | {"total": time.process_time() - start},
         versions=_versions(),
     )
-    if store:
-        doc = classes.publish(doc, fitted.params)
-    else:
-        doc = classes.write_files(doc, fitted.params)
+    write = classes.publish if store else classes.write_files
+    doc = write(doc, fitted.params)
     work.clear()
     logger.info("class model %s of %d labels", doc.class_id, doc.n_labels)
     return ClassUpdate(doc, True)

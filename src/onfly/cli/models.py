@@ -14,11 +14,13 @@ from rich.table import Table
 
 from onfly.cli.convert import convert_command
 from onfly.cli.errors import fail
+from onfly.cli.properties import properties_command
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Find, compare and export fine-tuned models.", no_args_is_help=True)
 app.command("convert")(convert_command)
+app.command("properties")(properties_command)
 
 SUMMARY = (
     "model_id",

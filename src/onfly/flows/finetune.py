@@ -224,7 +224,10 @@ class OnTheFlyMaker(Maker):
         else:
             maker = replace(self.round_maker, label_maker=labeller)
             job = maker.make(state, structures=structures, prev_dir=prev_dir, resumed=resumed)
-        publish = self.publish_maker.make(job.output, structures[0])
+        publish_maker = self.publish_maker
+        if spec.properties.labeller:  # not fixed to the cell of the run: properties have others
+            publish_maker = replace(publish_maker, label_maker=self._asked_labeller(spec))
+        publish = publish_maker.make(job.output, structures[0])
         name = f"{self.name} {state.posterior.formula_pretty}"
         flow = Flow([job, publish], output=publish.output, name=name)
         flow.update_metadata(

@@ -17,6 +17,7 @@ from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_to_blobs
 from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
+from onfly.jobs.properties import properties_of_run
 from onfly.jobs.routing import route_like_current
 from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
@@ -167,10 +168,14 @@ class PublishMaker(Maker):
         Name of the job.
     archive_maker
         Of the jobs that put out the labels for the library; None leaves them in the label store.
+    label_maker
+        Labeller that properties are compared with, where the run asks for it; `OnTheFlyMaker` sets
+        it.
     """
 
     name: str = "otf publish"
     archive_maker: ArchiveLabelsMaker | None = field(default_factory=ArchiveLabelsMaker)
+    label_maker: Maker | None = None
 
     @otf_job(data=["weights"], output_schema=FineTunedModelDoc)
     def make(self, state: RunState, structure: Structure | Molecule) -> Response:
@@ -178,6 +183,12 @@ class PublishMaker(Maker):
         session = Session()
         state, model = publish_run(session, state, structure)
         workspace = session.workspace(state.run_id)
+        model.properties = properties_of_run(
+            workspace, model, state.posterior.spec, self.label_maker, session.settings.DEVICE
+        )
+        if model.properties is not None:
+            content = model.model_dump_json(indent=1).encode()
+            atomic_write(workspace.folder / "model.json", content)
         workspace.write_state(state)
         model.weights = ensemble_to_blobs(workspace.store, *model.ensembles)
         jobs: list[Job | Flow] = []

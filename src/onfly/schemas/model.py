@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.posterior import CalibrationDoc, ForceCalibrationDoc, StressCalibrationDoc
+from onfly.schemas.properties import PropertiesDoc
 from onfly.schemas.types import StructureOrMolecule
 from onfly.schemas.version import DOC_VERSION, DocVersion
 
@@ -134,6 +135,9 @@ class FineTunedModelDoc(StructureMetadata):
     stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)
     interventions: ErrorStatistics = Field(default_factory=ErrorStatistics)
     audits: ErrorStatistics = Field(default_factory=ErrorStatistics)
+    properties: PropertiesDoc | None = Field(
+        None, description="Properties of the crystal, where they were asked for."
+    )
     drift: float | None = Field(
         None, description="RMS change of the weights from the foundation, in prior stds."
     )
