@@ -206,12 +206,27 @@ class _Segment:
         rounds, quiet = self.spec.rounds, self.spec.stopping.quiet_steps
         if rounds.length is not None and step - first >= rounds.length:
             return True
+        if self._audits_suffice():
+            return True
         if self.requests and self.driver.locate(step)[1] == 0:
             return True  # what a stage asked for is learned before the next one
         if quiet is not None and step - self.doc.last_call_step >= quiet:
             return True
         n_warmup = sum(request.reason == "warmup" for request in self.requests)
         return n_warmup > 0 and self._n_counted() >= rounds.warmup_labels
+
+    def _audits_suffice(self) -> bool:
+        """Whether so many audits wait that they should be judged before the MD goes on.
+
+        The first one is judged at once, and then as many wait as `audit_growth` times those that
+        were judged: a model that is too sure of itself is found early, for few waits.
+        """
+        growth = self.spec.rounds.audit_growth
+        if growth is None:
+            return False
+        waiting = sum(request.reason == "audit" for request in self.requests)
+        known = self.posterior.n_audits / self.spec.trajectories.walkers
+        return waiting >= max(1.0, growth * known)
 
     def _n_counted(self) -> float:
         """Errors that the calibration knows or will know at the end of the round.

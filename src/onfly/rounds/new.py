@@ -13,7 +13,14 @@ from onfly.bayes.likelihood import LikelihoodScales
 from onfly.dynamics.drivers import driver_of
 from onfly.potentials.foundation import fixed_source
 from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
-from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
+from onfly.schemas import (
+    CalibrationDoc,
+    ForceCalibrationDoc,
+    PosteriorDoc,
+    RunState,
+    from_any_structure,
+    to_atoms,
+)
 from onfly.spec import RunSpec
 
 __all__ = ["new_run", "starting_structures"]
@@ -69,6 +76,7 @@ def new_run(
             decay=given.decay if given.mode == "ema" else 1.0,
             surprise=given.surprise,
         ),
+        force_calibration=ForceCalibrationDoc(surprise=given.surprise),
     )
     criterion_of(posterior, atoms.numbers)  # what cannot be judged is refused before any work
     return RunState(posterior=posterior)

@@ -65,9 +65,10 @@ class ForceCalibrationDoc(_Frozen):
     """Sufficient statistics of the forces (see ``onfly.bayes.ForceCalibration``)."""
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.1
     pool: float = 10.0
+    surprise: float = 0.0
     species: tuple[int, ...] = Field((), description="Atomic numbers.")
     n: tuple[float, ...] = Field((), description="Effective number of errors, by species.")
     sum_z2: tuple[float, ...] = ()
@@ -77,7 +78,7 @@ class StressCalibrationDoc(_Frozen):
     """Sufficient statistics of the stress (see ``onfly.bayes.StressCalibration``)."""
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.5
     n: float = Field(0.0, description="Effective number of errors.")
     sum_z2: float = 0.0
