@@ -59,6 +59,14 @@ class PosteriorState:
         Parameters of each member, and of its head where the posterior learns one.
     extra
         Other tensors of the posterior, such as a Cholesky factor.
+
+    Examples
+    --------
+    >>> from onfly.potentials import load_foundation
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 4})
+    >>> state = posterior.initial(load_foundation("toy", elements=["Cu"]), ("my run",))
+    >>> len(state.members), state.kind
+    (4, 'sghmc')
     """
 
     kind: str
@@ -75,9 +83,14 @@ class UpdateInfo:
     traces
         Record of each chain (see `onfly.bayes.chain.ChainTrace`).
     cpu_seconds
-        CPU time of all chains.
+        CPU time of all chains, s.
     n_reused
         Chains whose results were found in the cache directory.
+
+    Examples
+    --------
+    >>> UpdateInfo(traces=(), cpu_seconds=1.5).n_reused
+    0
     """
 
     traces: tuple[dict[str, Any], ...]
@@ -104,6 +117,14 @@ class MemberForces:
     force_slopes, stress_slopes
         Forces and stresses of the last layers that `Posterior.slope_weights` gave, shapes
         (M, S, N, 3) and (M, S, 3, 3); None where it gave none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> said = MemberForces(forces=torch.zeros(4, 2, 3), features=torch.zeros(4, 2, 16),
+    ...                     species=torch.tensor([29, 29]))
+    >>> said.stress is None
+    True
     """
 
     forces: Tensor
@@ -124,6 +145,19 @@ class Posterior(ABC):
         Name in `POSTERIORS`.
     n_members
         Number of members M.
+
+    Raises
+    ------
+    ValueError
+        By the subclasses: a setting is impossible.
+
+    Examples
+    --------
+    One of your own is in "Extending" of the documentation. Those there are:
+
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 4})
+    >>> isinstance(posterior, Posterior), posterior.kind, posterior.n_members
+    (True, 'sghmc', 4)
     """
 
     kind: ClassVar[str]
@@ -239,7 +273,18 @@ class Posterior(ABC):
 
 
 def posterior_kinds() -> dict[str, str]:
-    """Return all kinds of posterior as ``kind -> module:Class``; an own kind cannot be replaced."""
+    """Return all kinds of posterior as ``kind -> module:Class``; an own kind cannot be replaced.
+
+    Returns
+    -------
+    dict
+        Those of the package and of entry points.
+
+    Examples
+    --------
+    >>> posterior_kinds()["last_layer"]
+    'onfly.bayes.last_layer:LastLayerPosterior'
+    """
     extra = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**extra, **POSTERIORS}
 
@@ -247,12 +292,31 @@ def posterior_kinds() -> dict[str, str]:
 def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
     """Build a posterior from its kind and settings, such as ``{"kind": "sghmc", "n_members": 4}``.
 
+    Parameters
+    ----------
+    settings
+        `kind`, and the fields of its class.
+
+    Returns
+    -------
+    Posterior
+        A frozen dataclass.
+
     Raises
     ------
     ValueError
         If the kind is unknown, or a setting is not one of that kind.
     TypeError
         If an entry point names something that is not a posterior.
+
+    Examples
+    --------
+    >>> posterior_from_dict({"kind": "last_layer", "n_steps": 400}).n_steps
+    400
+    >>> posterior_from_dict({"kind": "laplace"})
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown posterior kind 'laplace': use one of ...
     """
     options = dict(settings)
     kind = options.pop("kind", None)
