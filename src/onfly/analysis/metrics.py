@@ -191,9 +191,8 @@ class ReliabilityCurve:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> curve = ReliabilityCurve(nominal=np.array([0.0, 0.5, 1.0]), observed=np.array([0.0, 0.3, 1.0]),
-    ...                          low=np.zeros(3), high=np.ones(3), n=40)
+    >>> nominal, observed = np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.3, 1.0])
+    >>> curve = ReliabilityCurve(nominal, observed, low=np.zeros(3), high=np.ones(3), n=40)
     >>> round(curve.miscalibration_area, 3)
     0.1
     """
@@ -222,7 +221,8 @@ def reliability_curve(
     Parameters
     ----------
     errors, scale
-        Shape (n,), in one unit: errors, and the std (Gaussian) or scale (Student-t) of each prediction.
+        Shape (n,), in one unit: errors, and the std (Gaussian) or scale (Student-t) of each
+        prediction.
     degrees_of_freedom
         None for Gaussian predictions; else one number, or one for each prediction.
     levels
@@ -242,8 +242,7 @@ def reliability_curve(
 
     Examples
     --------
-    >>> curve = reliability_curve([0.1, -0.3, 0.2, -0.05], [0.2] * 4, levels=[0.5, 0.9])
-    >>> curve.observed
+    >>> reliability_curve([0.1, -0.3, 0.2, -0.05], [0.2] * 4, levels=[0.5, 0.9]).observed
     array([0.5, 1. ])
     """
     e, s = _pair(errors, scale)
@@ -272,7 +271,7 @@ class IntervalLikelihood:
     n
         Number of samples in it.
     mean
-        Of the natural logarithm of the density that was predicted for each error; NaN without samples.
+        Of the logarithm of the density that was predicted for each error; NaN without any.
     standard_error
         Of the mean; NaN for fewer than two samples.
 
@@ -303,7 +302,8 @@ def mll_by_error_interval(
     Parameters
     ----------
     errors, scale
-        Shape (n,), in one unit: errors, and the std (Gaussian) or scale (Student-t) of each prediction.
+        Shape (n,), in one unit: errors, and the std (Gaussian) or scale (Student-t) of each
+        prediction.
     edges
         Increasing, shape (k + 1,); the last may be infinite. Samples outside are left out.
     degrees_of_freedom
@@ -326,7 +326,7 @@ def mll_by_error_interval(
 
     Examples
     --------
-    >>> found = mll_by_error_interval([0.1, -0.2, 1.5], [0.2, 0.2, 0.3], edges=[0, 1, float("inf")])
+    >>> found = mll_by_error_interval([0.1, -0.2, 1.5], [0.2, 0.2, 0.3], edges=[0, 1, np.inf])
     >>> [(part.n, round(part.mean, 1)) for part in found]
     [(2, 0.4), (1, -12.2)]
     """
@@ -383,9 +383,8 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple
 
     Examples
     --------
-    >>> low, high = binomial_interval(22, 22)
-    >>> round(low, 3), high
-    (0.846, 1.0)
+    >>> [round(end, 3) for end in binomial_interval(22, 22)]
+    [0.846, 1.0]
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} trials is impossible")

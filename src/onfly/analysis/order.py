@@ -54,7 +54,7 @@ def bond_length_distortion(
     >>> salt = bulk("NaCl", "rocksalt", 5.64, cubic=True) * 2
     >>> salt.rattle(0.1, seed=0)
     >>> round(bond_length_distortion("Na", "Cl")(salt), 3)
-    0.033
+    0.045
     """
 
     def distortion(atoms: Atoms) -> float:
@@ -116,7 +116,7 @@ class StageMean:
     Examples
     --------
     >>> from onfly.analysis.averages import CorrelatedMean
-    >>> StageMean(stage=0, temperature=300.0, average=CorrelatedMean(0.1, 0.01, 500, 40.0)).temperature
+    >>> StageMean(0, 300.0, CorrelatedMean(0.1, 0.01, 500, 40.0)).temperature
     300.0
     """
 

@@ -30,9 +30,7 @@ class RadialDistribution:
     Examples
     --------
     >>> import numpy as np
-    >>> found = RadialDistribution(r=np.array([1.0]), g=np.array([0.0]), coordination=np.array([0.0]),
-    ...                            n_frames=1)
-    >>> found.n_frames
+    >>> RadialDistribution(np.array([1.0]), np.array([0.0]), np.array([0.0]), n_frames=1).n_frames
     1
     """
 

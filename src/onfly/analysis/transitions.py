@@ -101,8 +101,8 @@ def state_series(
     values
         In any unit, shape (n_frames,).
     cores
-        Name to (low, high), in the unit of the values. With a period, low > high means that the core
-        holds the seam, such as (330, 30) degrees.
+        Name to (low, high), in the unit of the values. With a period, low > high means that the
+        core holds the seam, such as (330, 30) degrees.
     period
         360 for an angle in degrees.
 

@@ -57,7 +57,8 @@ class Calibration:
 
     Examples
     --------
-    The probability of an error above 50 meV at a predicted std of 10 meV, before and after four errors:
+    The probability of an error above 50 meV at a predicted std of 10 meV, before and after four
+    errors:
 
     >>> calibration = Calibration()
     >>> round(calibration.exceedance(std=0.010, threshold=0.050), 3)

@@ -56,7 +56,8 @@ class PosteriorState:
     kind
         Kind of the posterior that made it.
     members
-        Parameters of each member, and of its head where the posterior learns one.
+        Parameters of each member by name, in the shapes of `Potential.parameters`, and of its head
+        where the posterior learns one.
     extra
         Other tensors of the posterior, such as a Cholesky factor.
 

@@ -39,8 +39,8 @@ class SGHMCPosterior(ChainSettings, Posterior):
 
     References
     ----------
-    T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j; cycles: R. Zhang
-    et al., arXiv:1902.03932.
+    T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j; cycles:
+    R. Zhang et al., arXiv:1902.03932.
 
     Examples
     --------

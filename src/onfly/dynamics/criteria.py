@@ -37,7 +37,8 @@ class Calibrations:
     Parameters
     ----------
     energy, forces, stress
-        The Gamma posteriors; the defaults have seen no error.
+        Of the cell (eV), of components by element (eV/Å), and of components (eV/Å³); the defaults
+        have seen no error.
 
     Examples
     --------
@@ -154,7 +155,7 @@ class EnergyCriterion:
     --------
     >>> import numpy as np
     >>> from onfly.dynamics.predictor import StepPrediction
-    >>> said = StepPrediction(energy=-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
     ...                       stress=None)
     >>> found = EnergyCriterion(0.05).assess(said, Calibrations())
     >>> found.fires, round(found.probability, 2)
@@ -271,7 +272,7 @@ class StressCriterion:
     --------
     >>> import numpy as np
     >>> from onfly.dynamics.predictor import StepPrediction
-    >>> said = StepPrediction(energy=-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
     ...                       stress=np.zeros((3, 3)), stress_std=np.full((3, 3), 1e-4))
     >>> StressCriterion(0.002).assess(said, Calibrations()).fires
     False

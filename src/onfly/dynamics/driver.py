@@ -77,12 +77,10 @@ class LabelRequest:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from ase.build import bulk
-    >>> from onfly.dynamics.criteria import Assessment
-    >>> said = StepPrediction(energy=-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
-    ...                       stress=None)
-    >>> LabelRequest("uncertain", bulk("Cu", cubic=True), 12, said, Assessment(True, 0.1, True)).md_step
+    >>> said = StepPrediction(-1.0, 0.02, np.zeros((4, 3)), forces_std=None, stress=None)
+    >>> fires = Assessment(fires=True, probability=0.1, exceeded=True)
+    >>> LabelRequest("uncertain", bulk("Cu", cubic=True), 12, said, fires).md_step
     12
     """
 
@@ -244,7 +242,7 @@ class MDDriver(StagedDriver):
 
     >>> from ase.build import bulk
     >>> from onfly.bayes import LikelihoodScales, posterior_from_dict
-    >>> from onfly.dynamics.criteria import Calibrations, EnergyCriterion
+    >>> from onfly.dynamics.criteria import EnergyCriterion
     >>> from onfly.dynamics.state import draw_momenta
     >>> from onfly.potentials import load_foundation
     >>> potential = load_foundation("toy", elements=["Cu"])
@@ -253,10 +251,12 @@ class MDDriver(StagedDriver):
     ...                       LikelihoodScales(energy_std=1e-4))
     >>> atoms = bulk("Cu", cubic=True)
     >>> first = predictor.predict(atoms)
-    >>> state = MDState(atoms.numbers, atoms.pbc, atoms.positions,
-    ...                 draw_momenta(atoms, 300, ("my run", "velocities")), atoms.cell.array, step=0,
-    ...                 energy=first.energy, forces=first.forces, stress=first.stress, source="model")
-    >>> driver = MDDriver(predictor, [MDStage(10)], EnergyCriterion(1.0), Calibrations(), ("my run",))
+    >>> momenta = draw_momenta(atoms, 300, ("my run", "velocities"))
+    >>> state = MDState(atoms.numbers, atoms.pbc, atoms.positions, momenta, atoms.cell.array,
+    ...                 step=0, energy=first.energy, forces=first.forces, stress=first.stress,
+    ...                 source="model")
+    >>> criterion, key = EnergyCriterion(1.0), ("my run",)
+    >>> driver = MDDriver(predictor, [MDStage(10)], criterion, Calibrations(), key)
     >>> state, event = driver.step(state)
     >>> state.step, type(event).__name__, event.time_fs
     (1, 'Moved', 2.0)

@@ -52,7 +52,7 @@ class StepPrediction:
     Examples
     --------
     >>> import numpy as np
-    >>> said = StepPrediction(energy=-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
     ...                       stress=None)
     >>> said.watched, said.bounded
     (True, False)

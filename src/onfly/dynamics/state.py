@@ -172,8 +172,9 @@ def draw_momenta(atoms: Atoms, temperature: float, key: tuple[str | int, ...]) -
     Examples
     --------
     >>> from ase.build import bulk
-    >>> draw_momenta(bulk("Cu", cubic=True), 300, ("my run", "velocities")).sum(axis=0).round(10) + 0.0
-    array([0., 0., 0.])
+    >>> momenta = draw_momenta(bulk("Cu", cubic=True), 300, ("my run", "velocities"))
+    >>> momenta.shape, bool(abs(momenta.sum(axis=0)).max() < 1e-9)
+    ((4, 3), True)
     """
     atoms = atoms.copy()
     rng = numpy_stream(*key)

@@ -165,6 +165,11 @@ class PublishMaker(Maker):
         Name of the job.
     archive_maker
         Of the jobs that put out the labels for the library; None leaves them in the label store.
+
+    Examples
+    --------
+    >>> PublishMaker(archive_maker=None).name
+    'otf publish'
     """
 
     name: str = "otf publish"

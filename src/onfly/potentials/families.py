@@ -156,12 +156,22 @@ FAMILIES: Mapping[str, Family] = {
 def families() -> dict[str, Family]:
     """Return all families, those of the package and those that entry points add.
 
+    Returns
+    -------
+    dict
+        By name.
+
     Raises
     ------
     TypeError
         If an entry point names anything else than a `Family`.
     ValueError
         If it takes the name of a family of the package.
+
+    Examples
+    --------
+    >>> {"mace", "chgnet", "sevennet"} <= families().keys()
+    True
     """
     return {**FAMILIES, **_from_outside()}
 

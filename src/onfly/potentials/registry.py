@@ -44,6 +44,11 @@ def load_foundation(
         Whether onfly's kernels replace modules of the family's package, for families where they
         can; None reads ``ONFLY_FAST_KERNELS``. Results agree to rounding.
 
+    Returns
+    -------
+    Potential
+        With the pretrained weights.
+
     Raises
     ------
     ValueError
