@@ -10,8 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -26,6 +24,7 @@ from torch import Tensor
 from onfly.bayes import ensemble
 from onfly.bayes.parallel import ChainPool, TargetFactory
 from onfly.potentials import Params, Potential
+from onfly.spec.entry_points import attribute, paths_of
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -286,8 +285,7 @@ def posterior_kinds() -> dict[str, str]:
     >>> posterior_kinds()["last_layer"]
     'onfly.bayes.last_layer:LastLayerPosterior'
     """
-    extra = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**extra, **POSTERIORS}
+    return {**paths_of(ENTRY_POINT_GROUP), **POSTERIORS}
 
 
 def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
@@ -306,7 +304,7 @@ def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
     Raises
     ------
     ValueError
-        If the kind is unknown, or a setting is not one of that kind.
+        If the kind is unknown or cannot be imported, or a setting is not one of that kind.
     TypeError
         If an entry point names something that is not a posterior.
 
@@ -327,8 +325,7 @@ def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
             f"unknown posterior kind {kind!r}: use one of {', '.join(posterior_kinds())}, or "
             f"install a package with an entry point in the group {ENTRY_POINT_GROUP}"
         )
-    module, _, name = path.partition(":")
-    cls = getattr(import_module(module), name)
+    cls = attribute(path, f"posterior {kind!r}")
     if not (isinstance(cls, type) and issubclass(cls, Posterior) and is_dataclass(cls)):
         raise TypeError(f"{path} is not a dataclass derived from onfly.bayes.Posterior")
     known = {f.name for f in fields(cls)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from onfly.potentials.base import Potential
 from onfly.potentials.families import families
 from onfly.potentials.fast import fast_kernels_wanted
 from onfly.potentials.foundation import parse_foundation
+from onfly.spec.entry_points import attribute
 
 __all__ = ["load_foundation"]
 
@@ -69,8 +69,7 @@ def load_foundation(
     """
     found = parse_foundation(foundation)
     family = families()[found.family]
-    module_name, _, function = family.loader.partition(":")
-    loader: Callable[..., Potential] = getattr(import_module(module_name), function or "load")
+    loader: Callable[..., Potential] = attribute(family.loader)
     options = dict(found.options)
     if family.kernels:
         options["fast_kernels"] = fast_kernels_wanted(fast_kernels)
