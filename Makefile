@@ -16,7 +16,8 @@ pinned = $(addprefix -c ,$(if $(CONSTRAINTS),$(wildcard $(CONSTRAINTS)/$(1).txt)
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
 # What is imported is compiled once, after the installation (half a minute on two cores), and not by
-# every process anew, which costs each of them 10 s. Tests of other packages are left out.
+# every process anew, which costs each of them 10 s. Tests of other packages are left out. The small
+# environments of single tests compile what they import, at the first import.
 PIP := -m pip install -q --no-compile
 COMPILE = -m compileall -q -j 2 -x '/(tests?|testing|pip|plotly|setuptools|mypyc?)/' src
 SITE = lib/python3*/site-packages
@@ -31,7 +32,9 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/.ready
 	$(VENV)/bin/onfly demo
 
-test: test-main test-nequip test-remote test-docs
+# The parts behind the main one wait for processes of their own much of the time: side by side.
+test: test-main
+	$(MAKE) --output-sync=target -j$(TEST_WORKERS) test-nequip test-remote test-docs
 
 test-main: $(VENV)/.ready-test
 	$(VENV)/bin/python $(PYTEST) tests -m "not slow and not nequip and not equiformer and not remote and not dft"
@@ -42,7 +45,7 @@ test-nequip: $(NEQUIP)/.ready
 
 # jobflow-remote pins an old pymongo.
 test-remote: $(REMOTE)/.ready
-	$(REMOTE)/bin/python $(PYTEST) tests -m "remote and not slow"
+	$(REMOTE)/bin/python $(PYTEST) tests/remote -m "remote and not slow"
 
 # fairchem-core 1.x pins old torch and numpy. Not part of `make test`: the environment takes 2 GB.
 test-equiformer: $(EQUIFORMER)/.ready
@@ -111,7 +114,6 @@ $(NEQUIP)/.ready: pyproject.toml $(wildcard constraints/nequip.txt)
 	test -x $(NEQUIP)/bin/python || $(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/python $(PIP) "$(TORCH)"
 	$(NEQUIP)/bin/python $(PIP) $(call pinned,nequip) -e ".[nequip,test]"
-	-$(NEQUIP)/bin/python $(COMPILE) $(NEQUIP)/$(SITE)
 	touch $@
 
 $(EQUIFORMER)/.ready: pyproject.toml
@@ -119,7 +121,6 @@ $(EQUIFORMER)/.ready: pyproject.toml
 	$(EQUIFORMER)/bin/python $(PIP) "$(TORCH)"
 	$(EQUIFORMER)/bin/python $(PIP) -e ".[equiformer,test]"
 	$(EQUIFORMER)/bin/python $(PIP) --no-deps fairchem-core==1.10.0
-	-$(EQUIFORMER)/bin/python $(COMPILE) $(EQUIFORMER)/$(SITE)
 	touch $@
 
 $(REMOTE)/.ready: pyproject.toml $(wildcard constraints/remote.txt)
@@ -127,7 +128,6 @@ $(REMOTE)/.ready: pyproject.toml $(wildcard constraints/remote.txt)
 	$(REMOTE)/bin/python $(PIP) "$(TORCH)"
 	$(REMOTE)/bin/python $(PIP) $(call pinned,remote) -e ".[remote,test]"
 	$(REMOTE)/bin/python $(PIP) --no-deps secantusdb==0.6.0b17
-	-$(REMOTE)/bin/python $(COMPILE) $(REMOTE)/$(SITE)
 	touch $@
 
 clean:

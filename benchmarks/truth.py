@@ -106,7 +106,7 @@ def spec_of(case: Case, student: str, given: Mapping[str, Any], n_steps: int, se
     ours = {k: v for k, v in given.items() if k not in ("threshold", "stages", "foundation_model")}
     flat = {
         "foundation_model": student,
-        "threshold": case.threshold,
+        **({} if "tolerance" in ours else {"threshold": case.threshold}),
         "time_step": case.time_step,
         "traj_interval": 1,
         "seed": seed,
@@ -124,7 +124,7 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     ledger = workspace.read_ledger(posterior.n_records)
     before = ~frames.block
     newest = frames.generation == frames.generation.max()
-    calls = np.array([abs(e.error) for e in ledger.calls if e.error is not None]) / threshold
+    calls = np.array([worst for e in ledger.calls if (worst := e.worst()) is not None])
     row: dict[str, Any] = {
         "steps": state.md_step,
         "labels": posterior.n_labels,
@@ -140,12 +140,14 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     if len(calls):
         shares = {"calls_above": calls > 1, "calls_half": calls > 0.5, "calls_third": calls < 1 / 3}
         row |= {name: float(np.mean(which)) for name, which in shares.items()}
-    row["true"] = frames.coverage(threshold)
-    row["true_run"] = frames.coverage(threshold, before)
-    row["true_last"] = frames.coverage(threshold, newest)
+    row["true"] = frames.coverage()
+    for name in frames.ratios if len(frames.ratios) > 1 else ():
+        row[f"true_{name}"] = frames.coverage(tolerance=name)
+    row["true_run"] = frames.coverage(before)
+    row["true_last"] = frames.coverage(newest)
     for number, part in enumerate(_thirds(frames, before)):
-        row[f"true_third{number + 1}"] = frames.coverage(threshold, part)
-    row["true_block"] = frames.coverage(threshold, frames.block)
+        row[f"true_third{number + 1}"] = frames.coverage(part)
+    row["true_block"] = frames.coverage(frames.block)
     rule = proof_rule(state)
     verdict = judge(
         ledger, rule or ProofRule(), stopped=posterior.stop_reason if posterior.stopped else None
@@ -164,7 +166,9 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     row["rms_block_mev"] = _rms(frames.error[frames.block])
     row["rms_foundation_mev"] = _rms(frames.foundation_error[known])
     row["foundation_true"] = (
-        float(np.mean(np.abs(frames.foundation_error[known]) <= threshold)) if known.any() else None
+        float(np.mean(np.abs(frames.foundation_error[known]) <= threshold))
+        if known.any() and np.isfinite(threshold)
+        else None
     )
     cpu = state.cpu_seconds
     row["cpu_md_s"], row["cpu_update_s"] = cpu.get("md", 0.0), cpu.get("update", 0.0)
@@ -209,7 +213,8 @@ class Bench:
         n_steps = self.args.steps or case.n_steps
         same = self.labels_of_default.get((case.name, seed), 0)
         interval = self.args.interval or (max(n_steps // same, 1) if same else 50)
-        given = merged(settings(name, interval), changes)
+        given = merged({"proof": {"refit": self.args.refit}}, settings(name, interval))
+        given = merged(given, changes)
         student, teacher = self.source(case.student), Teacher(self.source(case.teacher))
         spec = spec_of(case, student, given, n_steps, seed)
         identity = json.dumps([spec.model_dump(mode="json"), teacher.source], sort_keys=True)
@@ -272,7 +277,7 @@ def main() -> None:
     parser.add_argument("--models", help="folder with the MACE files of the molecules")
     parser.add_argument("--acac", type=Path, help="acetylacetone configurations (extxyz): one case")
     parser.add_argument(
-        "--refit", action="store_true", help="fit runs that are ready to all their labels as well"
+        "--refit", action="store_true", help="let runs that are ready fit all labels, and compare"
     )
     parser.add_argument("--resume", help="folder of the runs; what is there is not done again")
     args = parser.parse_args()

@@ -29,6 +29,7 @@ from onfly.labels.single_point import build_calculator
 from onfly.potentials import Potential, load_foundation
 from onfly.potentials.execution import one_thread
 from onfly.rounds.ask import known_answer
+from onfly.rounds.criteria import error_ratios
 from onfly.rounds.judge import Answer, requested_structure
 from onfly.rounds.new import new_run
 from onfly.rounds.table import Round, advance
@@ -40,6 +41,7 @@ from onfly.spec import RunSpec
 __all__ = ["Frames", "Teacher", "TeacherCalculator", "run_case", "true_frames"]
 
 ROUNDS = "rounds.jsonl"
+RATIO = "ratio of "  # columns of errors over tolerances
 BATCH = 32  # configurations that the teacher sees at once
 FOUNDATION_EVERY = 5  # the untuned student is looked at this often only
 
@@ -50,16 +52,24 @@ def _potential(source: str, elements: tuple[str, ...]) -> Potential:
     return load_foundation(source, elements=elements)
 
 
-def _energies(potential: Potential, frames: Sequence[Atoms]) -> np.ndarray:
-    """Return the energies of configurations in eV."""
+def _energies(
+    potential: Potential, frames: Sequence[Atoms], forces: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return energies of configurations in eV and, where asked, their forces in eV/Å."""
     found: list[float] = []
+    rows: list[np.ndarray] = []
     for begin in range(0, len(frames), BATCH):
-        graphs = [potential.graph(atoms) for atoms in frames[begin : begin + BATCH]]
+        part = frames[begin : begin + BATCH]
         result = potential.evaluate(
-            potential.parameters(), potential.collate(graphs), forces=False, stress=False
+            potential.parameters(),
+            potential.collate([potential.graph(atoms) for atoms in part]),
+            forces=forces,
+            stress=False,
         )
         found += result.energy.detach().cpu().tolist()
-    return np.array(found)
+        if forces:
+            rows.append(result.forces.detach().double().cpu().numpy().reshape(len(part), -1, 3))
+    return np.array(found), np.concatenate(rows) if forces else None
 
 
 class TeacherCalculator(Calculator):
@@ -120,13 +130,18 @@ class Teacher:
         name = f"{TeacherCalculator.__module__}.TeacherCalculator"
         return AseLabelMaker(calculator=name, calculator_kwargs={"source": self.source})
 
-    def energies(self, frames: Sequence[Atoms]) -> np.ndarray:
-        """Return the true energies of configurations in eV."""
+    def truth(
+        self, frames: Sequence[Atoms], forces: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the true energies of configurations in eV, and their forces where asked (eV/Å)."""
         if not self.is_calculator:
             elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
-            return _energies(_potential(self.source, elements), frames)
+            return _energies(_potential(self.source, elements), frames, forces)
         calculator = build_calculator(self.source, {})
-        return np.array([calculator.get_potential_energy(atoms) for atoms in frames])
+        energies = np.array([calculator.get_potential_energy(atoms) for atoms in frames])
+        if not forces:
+            return energies, None
+        return energies, np.array([calculator.get_forces(atoms) for atoms in frames])
 
 
 def run_case(
@@ -210,6 +225,8 @@ class Frames:
         The same for the untuned student with its offset; NaN where it was not looked at.
     std
         Predicted, not calibrated, eV.
+    ratios
+        By tolerance of energies or forces, the largest error over it.
     """
 
     trajectory: np.ndarray
@@ -219,11 +236,16 @@ class Frames:
     error: np.ndarray
     foundation_error: np.ndarray
     std: np.ndarray = field(repr=False)
+    ratios: dict[str, np.ndarray] = field(repr=False)
 
-    def coverage(self, threshold: float, which: np.ndarray | None = None) -> float | None:
-        """Return the share of steps whose error is below a threshold."""
-        errors = self.error if which is None else self.error[which]
-        return float(np.mean(np.abs(errors) <= threshold)) if len(errors) else None
+    def coverage(
+        self, which: np.ndarray | None = None, tolerance: str | None = None
+    ) -> float | None:
+        """Return the share of steps that keep all tolerances, or one of them."""
+        named = self.ratios if tolerance is None else {tolerance: self.ratios[tolerance]}
+        kept = np.all([ratio <= 1 for ratio in named.values()], axis=0)
+        kept = kept if which is None else kept[which]
+        return float(np.mean(kept)) if len(kept) else None
 
 
 def true_frames(state: RunState, workspace: RunWorkspace, teacher: Teacher) -> Frames:
@@ -245,7 +267,9 @@ def true_frames(state: RunState, workspace: RunWorkspace, teacher: Teacher) -> F
                 columns.setdefault(name, []).append(values)
     if not columns:
         raise ValueError(f"no frames in {workspace.folder}: the run needs traj_interval: 1")
-    return Frames(**{name: np.concatenate(parts) for name, parts in columns.items()})
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    ratios = {n.removeprefix(RATIO): whole.pop(n) for n in list(whole) if n.startswith(RATIO)}
+    return Frames(**whole, ratios=ratios)
 
 
 def _generations(lines: Sequence[dict[str, Any]]) -> dict[tuple[int, int], int]:
@@ -270,26 +294,37 @@ def _segment(
     kept = trajectory.folder / "truth" / f"{path.stem}.npz"
     if kept.exists():
         with np.load(kept) as content:
-            if len(content["step"]) == len(frames):
+            known = any(name.startswith(RATIO) for name in content.files)
+            if len(content["step"]) == len(frames) and known:
                 return dict(content)
     with trajectory.thermo_path(int(path.stem)).open() as file:
         stds = {int(row["step"]): row["energy_std"] for row in csv.DictReader(file)}
     plain = [Atoms(a.numbers, a.positions, cell=a.cell.array, pbc=a.pbc) for a in frames]
-    truth = teacher.energies(plain)
+    posterior = state.posterior
+    by_force = any(t.quantity == "force" for t in posterior.spec.tolerance)
+    truth, true_forces = teacher.truth(plain, by_force)
     step = np.array([int(atoms.info["step"]) for atoms in frames])
     foundation = np.full(len(frames), np.nan)
     chosen = np.flatnonzero(step % FOUNDATION_EVERY == 0)
     if len(chosen):
         elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
         student = _potential(state.posterior.foundation_model, elements)
-        energies = _energies(student, [plain[i] for i in chosen])
+        energies, _ = _energies(student, [plain[i] for i in chosen])
         foundation[chosen] = energies - (state.posterior.energy_offset or 0.0) - truth[chosen]
+    error = np.array([atoms.get_potential_energy() for atoms in frames]) - truth
     content = {
         "step": step,
-        "error": np.array([atoms.get_potential_energy() for atoms in frames]) - truth,
+        "error": error,
         "foundation_error": foundation,
         "std": np.array([float(stds.get(int(s)) or "nan") for s in step]),
     }
+    wrong = np.zeros((len(frames), len(frames[0]), 3))
+    if true_forces is not None:
+        wrong = np.array([atoms.get_forces() for atoms in frames]) - true_forces
+    rows = [error_ratios(posterior, float(e), f) for e, f in zip(error, wrong, strict=True)]
+    # the truth of a stress is not evaluated
+    names = [t.name for t in posterior.spec.tolerance if t.quantity != "stress"]
+    content |= {RATIO + name: np.array([row[name] for row in rows]) for name in names}
     kept.parent.mkdir(exist_ok=True)
     np.savez(kept, **content)
     return content

@@ -46,7 +46,7 @@ def load_calculator(
     device
         Torch device; None takes that of the settings.
     **kwargs
-        ``foundation_model``, ``strategy``, ``trust_pickle`` and ``energy_scale`` of
+        ``foundation_model``, ``strategy``, ``trust_pickle``, ``energy_scale`` and ``weights`` of
         `build_calculator`.
 
     Raises

@@ -229,7 +229,7 @@ def calibration_docs(calibrations: Calibrations) -> dict[str, Any]:
 
 def keep_files(state: RunState) -> list[Any]:
     """Return the references to files that a run still needs."""
-    kept: list[Any] = [state.posterior.ensemble]
+    kept: list[Any] = [state.posterior.ensemble, state.posterior.refit]
     for trajectory in state.trajectories:
         kept.append(trajectory.md_state)
         kept += [request.structure for request in trajectory.requests]

@@ -92,6 +92,7 @@ class OnflySettings(BaseSettings):
     MODELS_COLLECTION: str = Field("onfly_models", description="Published models.")
     LABELS_COLLECTION: str = Field("onfly_labels", description="Labels of all runs.")
     RUNS_COLLECTION: str = Field("onfly_runs", description="State of all runs.")
+    CLASSES_COLLECTION: str = Field("onfly_classes", description="Models of classes of compounds.")
 
     @model_validator(mode="before")
     @classmethod
@@ -142,6 +143,7 @@ class OnflySettings(BaseSettings):
         "MODELS_COLLECTION",
         "LABELS_COLLECTION",
         "RUNS_COLLECTION",
+        "CLASSES_COLLECTION",
     )
     @classmethod
     def _can_name_a_collection(cls, value: str) -> str:

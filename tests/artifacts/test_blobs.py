@@ -75,13 +75,13 @@ def test_an_ensemble_travels_to_another_machine(tmp_path):
     here, there = ArtifactStore(tmp_path / "here"), ArtifactStore(tmp_path / "there")
     doc = _ensemble(here)
     blobs = ensemble_to_blobs(here, doc)
-    ensemble_from_blobs(there, doc, blobs)
+    ensemble_from_blobs(there, [doc], blobs)
     for ref in [*doc.members, doc.extra]:
         assert there.load_bytes(ref) == here.load_bytes(ref)
-    with pytest.raises(ArtifactError, match="not those of the ensemble"):
-        ensemble_from_blobs(there, doc, blobs[::-1])
-    with pytest.raises(ArtifactError, match="not those of the ensemble"):
-        ensemble_from_blobs(there, doc, blobs[:2])
+    with pytest.raises(ArtifactError, match="not those of the model"):
+        ensemble_from_blobs(there, [doc], blobs[::-1])
+    with pytest.raises(ArtifactError, match="not those of the model"):
+        ensemble_from_blobs(there, [doc], blobs[:2])
 
 
 def test_a_document_may_not_write_outside(tmp_path):
@@ -91,7 +91,7 @@ def test_a_document_may_not_write_outside(tmp_path):
     evil = doc.members[0].model_copy(update={"path": "../../evil.safetensors"})
     doc = doc.model_copy(update={"members": [evil, doc.members[1]]})
     with pytest.raises(ArtifactError, match="leads out"):
-        ensemble_from_blobs(there, doc, blobs)
+        ensemble_from_blobs(there, [doc], blobs)
     assert not list(tmp_path.rglob("evil*"))
 
 

@@ -49,12 +49,23 @@ def test_quick(run_benchmark, tmp_path):
     }
 
 
-def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules):
+BY_FORCE = (
+    "--set",
+    "tolerance=[{quantity: energy, value: 1.0}, {quantity: force, value: 0.3, sites: [1]}]",
+)
+
+
+@pytest.mark.parametrize("tolerances", [(), BY_FORCE])
+def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules, tolerances):
     """At audited steps the error of the frame is the one that the ledger has."""
     from onfly.artifacts.workspace import list_runs
 
     _, runs = modules
-    run_benchmark("truth.py", "--steps", "40", "--resume", tmp_path / "runs", *SMALL_PROOF)
+    (row,) = run_benchmark(
+        "truth.py", "--steps", "40", "--resume", tmp_path / "runs", *SMALL_PROOF, *tolerances
+    )
+    names = {"energy", "force[1]"} if tolerances else {"energy"}
+    assert {k for k in row if k.endswith("[1]")} == ({"true_force[1]"} if tolerances else set())
     (workspace,) = list_runs(tmp_path / "runs")
     state = workspace.read_state()
     frames = runs.true_frames(state, workspace, runs.Teacher("ase.calculators.emt.EMT"))
@@ -65,6 +76,9 @@ def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules):
             assert frames.error[at] == pytest.approx([entry.error], abs=1e-6)
             assert frames.std[at] == pytest.approx([entry.std], abs=1e-6)
             assert frames.generation[at] == [entry.generation]
+            assert set(frames.ratios) == names
+            for name, ratio in frames.ratios.items():
+                assert ratio[at] == pytest.approx([entry.errors[name]], abs=1e-4)
             compared += 1
     assert compared > 5
 

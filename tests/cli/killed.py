@@ -16,6 +16,7 @@ PRELOAD = [
     "onfly.labels.ase",
     "onfly.potentials.toy",
     "ase.calculators.emt",
+    "onfly.library",
 ]
 
 
@@ -71,7 +72,7 @@ def arm(moment):
         raise SystemExit(f"unknown moment {moment}")
 
 
-def run(moment, arguments, home, environment):
+def run(moment, arguments, home, environment, report):
     """Be the process of a command, from its working directory to its output."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(home / name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), descriptor)
@@ -79,7 +80,10 @@ def run(moment, arguments, home, environment):
     os.environ.clear()
     os.environ.update(environment)
     arm(moment)
-    from onfly.cli import main
+    from onfly.cli import main, summary
+
+    if not report:
+        summary._report = lambda workspace: None
 
     sys.argv = ["onfly", *arguments]
     main()

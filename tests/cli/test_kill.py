@@ -46,10 +46,16 @@ def environment(home):
     }
 
 
-def command(home, moment, *args):
-    """Run a command that is killed at a moment."""
+def command(home, moment, *args, report=False):
+    """Run a command that is killed at a moment.
+
+    At its end it writes no report, unless it is asked to: the figures of one take longer than the
+    run. They have tests of their own in `tests/report`.
+    """
     FORKED.set_forkserver_preload(killed.PRELOAD)
-    process = FORKED.Process(target=killed.run, args=(moment, args, home, environment(home)))
+    process = FORKED.Process(
+        target=killed.run, args=(moment, args, home, environment(home), report)
+    )
     process.start()
     process.join(500)
     if process.exitcode is None:
@@ -147,8 +153,15 @@ def test_killed_and_resumed_in_chained_mode(moment, undisturbed, tmp_path):
     assert numbers(home) == undisturbed(1)
 
 
-@pytest.mark.parametrize("mode", ["resident", "chained"])
-@pytest.mark.parametrize("moment", ["md", "update-done"])
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    [
+        pytest.param("resident", "md", marks=pytest.mark.slow),
+        ("resident", "update-done"),
+        ("chained", "md"),
+        pytest.param("chained", "update-done", marks=pytest.mark.slow),
+    ],
+)
 def test_three_trajectories_killed_and_resumed(mode, moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", mode, walkers=3)
     killed_and_resumed(home, moment)

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 from onfly.proof import ProofRule
 from tests.cli.test_kill import command, prepare
 
 
-def run(home, *words):
-    return command(home, "never", *words)
+def run(home, *words, report=False):
+    return command(home, "never", *words, report=report)
 
 
 def test_a_run_from_file_to_library(tmp_path):
     home = prepare(tmp_path / "home", "resident")
-    done = run(home, "run", "run.yaml", "--run-id", "r")
+    done = run(home, "run", "run.yaml", "--run-id", "r", report=True)
     assert done.returncode == 0, done.stderr
+    (page,) = re.findall(r"report: (\S+)", done.stdout)
+    assert "Reference calculations" in Path(page).read_text()
     assert "audited coverage" in done.stdout
     assert "labels in" in done.stdout
     listed = run(home, "models", "list", "--json")

@@ -33,16 +33,40 @@ def test_every_notebook_is_listed_and_clean():
             assert not cell.get("outputs"), f"{name}: commit it without outputs"
 
 
-@pytest.mark.timeout(600)
-def test_first_run_then_library(machine):
-    pytest.importorskip("ipykernel")
-    text, images = execute(NAMES[0], machine)
+def execute_here(name, capsys):
+    """Run the cells one after the other in this process: a kernel would import all anew."""
+    import matplotlib.pyplot as plt
+
+    names: dict = {"__name__": "__main__"}
+    capsys.readouterr()
+    with plt.rc_context({"backend": "agg"}):
+        for cell in nbformat.read(FOLDER / name, as_version=4).cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{name}: {cell.id}", "exec"), names)
+        drawn = [plt.figure(number) for number in plt.get_fignums()]
+        images = [figure for figure in drawn if any(axes.lines for axes in figure.axes)]
+        plt.close("all")
+    return capsys.readouterr().out, images
+
+
+def check(run):
+    text, images = run(NAMES[0])
     assert "closing block" in text
     assert "audits within 100 meV" in text
     assert len(images) == 1
     model_id = text.split(":")[0].split()[-1]
-    text, images = execute(NAMES[1], machine)
+    text, images = run(NAMES[1])
     assert model_id in text
     assert "beyond the threshold with probability" in text
     assert "Ag" in text.splitlines()[-1]
     assert len(images) == 1
+
+
+def test_first_run_then_library(machine, capsys):
+    check(lambda name: execute_here(name, capsys))
+
+
+@pytest.mark.slow
+def test_first_run_then_library_in_a_kernel(machine):
+    pytest.importorskip("ipykernel")
+    check(lambda name: execute(name, machine))

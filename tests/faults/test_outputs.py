@@ -2,8 +2,7 @@
 
 The files come from the stand-in, so that every line of them is ours. `tests/labels/test_vasp.py`
 lets the stand-in fail by itself, with custodian around it; `tests/labels/test_convergence.py`
-spoils documents. What public test suites can be had as packages holds few files of codes: ase's
-are read below where they lie.
+spoils documents; `tests/faults/test_real_outputs.py` reads outputs of VASP itself.
 """
 
 from __future__ import annotations

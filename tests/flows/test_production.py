@@ -273,3 +273,21 @@ def test_excursions_of_a_written_log(tmp_path):
     assert [(e.first_step, e.last_step) for e in found] == [(1, 3), (5, 5)]
     assert found[0].max_probability == 0.3
     assert found[1].max_probability == 1.0
+
+
+def test_forces_are_watched_as_in_the_run_that_made_the_model(
+    make_maker, structure, store, root, caplog
+):
+    limits = [
+        {"quantity": "energy", "value": "100 eV"},
+        {"quantity": "force", "value": "1 meV/Å", "species": ["Cu"]},
+    ]
+    spec = {"tolerance": limits, "proof": {"attempts": 0}}
+    finish(make_maker(n_steps=3, **spec).make(structure, run_id="forces"), store)
+    maker = production(on_uncertain="stop")
+    doc = finish(maker.make(structure, run_id="forces", production_id="f"), store)[0]
+    assert doc.state == "stopped"
+    assert "P(error > 0.001 eV/Å, force[Cu])" in doc.stop_reason
+    assert [t["quantity"] for t in doc.tolerances] == ["energy", "force"]
+    # energies alone would not have stopped it
+    assert doc.threshold_ev == 100.0

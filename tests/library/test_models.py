@@ -153,7 +153,7 @@ def test_a_machine_without_the_files_takes_the_weights_from_the_store(library, r
     ("change", "words"),
     [
         (lambda blobs: blobs[0].update(chunks=blobs[1]["chunks"]), "were changed in the store"),
-        (lambda blobs: blobs.pop(), "not those of the ensemble"),
+        (lambda blobs: blobs.pop(), "not those of the model"),
         (
             lambda blobs: blobs[0].update(
                 chunks=[base64.b64encode(pickle.dumps({"w": 1})).decode()]
@@ -174,7 +174,7 @@ def test_tampered_weights_are_refused(library, root, change, words):
     shutil.rmtree(root)
     with pytest.raises(ArtifactError, match=words):
         library.calculator("m1")
-    assert not list(root.rglob("*.safetensors")) or words != "not those of the ensemble"
+    assert not list(root.rglob("*.safetensors")) or words != "not those of the model"
 
 
 def test_missing_weights_are_named(library, root):

@@ -292,7 +292,7 @@ def test_slider_and_table_work(browser, page):
 def test_report_that_a_run_wrote(browser, tmp_path):
     """As the demo does, with a model that takes milliseconds."""
     home = prepare(tmp_path / "home", "resident")
-    done = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet")
+    done = command(home, "never", "run", "run.yaml", "--run-id", "r", "--quiet", report=True)
     assert done.returncode == 0, done.stderr
     browser.open(home / "artifacts" / "runs" / "r" / "report.html")
     keys = _check_figures(browser, 12)

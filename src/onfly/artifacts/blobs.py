@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import bson
@@ -73,25 +74,28 @@ def decode_blob(blob: WeightsBlob, source: str = "weights") -> bytes:
     return data
 
 
-def ensemble_to_blobs(store: ArtifactStore, doc: EnsembleDoc) -> list[WeightsBlob]:
-    """Encode all files of an ensemble: members in order, then the other tensors."""
-    return [encode_blob(store.load_bytes(ref)) for ref in ensemble_files(doc)]
+def ensemble_to_blobs(store: ArtifactStore, *docs: EnsembleDoc) -> list[WeightsBlob]:
+    """Encode all files of ensembles, in the order of `ensemble_files`."""
+    return [encode_blob(store.load_bytes(ref)) for ref in ensemble_files(*docs)]
 
 
 def ensemble_from_blobs(
-    store: ArtifactStore, doc: EnsembleDoc, blobs: list[WeightsBlob], source: str = "weights"
+    store: ArtifactStore,
+    docs: Sequence[EnsembleDoc],
+    blobs: list[WeightsBlob],
+    source: str = "weights",
 ) -> None:
-    """Write the files of an ensemble that came from the `data` store, after checking each.
+    """Write the files of ensembles that came from the `data` store, after checking each.
 
     Raises
     ------
     ArtifactError
-        If the blobs do not belong to the ensemble or fail the checks of `decode_blob`.
+        If the blobs do not belong to the ensembles or fail the checks of `decode_blob`.
     """
-    refs = ensemble_files(doc)
+    refs = ensemble_files(*docs)
     if [ref.sha256 for ref in refs] != [blob.sha256 for blob in blobs]:
         raise ArtifactError(
-            f"{source}: the stored weights ({len(blobs)} files) are not those of the ensemble "
+            f"{source}: the stored weights ({len(blobs)} files) are not those of the model "
             f"({len(refs)} files). Publish the run again."
         )
     for ref, blob in zip(refs, blobs, strict=True):
@@ -103,9 +107,10 @@ def ensemble_from_blobs(
             raise ArtifactError(f"{source}: {ref.path!r} is not a name by sha256")
 
 
-def ensemble_files(doc: EnsembleDoc) -> list[ArtifactRef]:
-    """Return the files of an ensemble: members in order, then the other tensors."""
-    return [*doc.members, *([doc.extra] if doc.extra else [])]
+def ensemble_files(*docs: EnsembleDoc) -> list[ArtifactRef]:
+    """Return the files of ensembles: members in order, then the other tensors; each once."""
+    found = [ref for doc in docs for ref in (*doc.members, doc.extra) if ref is not None]
+    return list({ref.path: ref for ref in found}.values())
 
 
 def check_document_size(doc: dict[str, Any], max_mb: float, name: str = "document") -> float:

@@ -246,6 +246,20 @@ class LastLayerPosterior(ChainSettings, Posterior):
         rows = torch.linalg.qr(normal)[0].T.to(factor) * math.sqrt(size / count)
         return torch.linalg.solve_triangular(factor, rows, upper=False, left=False)
 
+    def last_layer_draws(
+        self, state: PosteriorState, count: int, seed_key: tuple[str | int, ...]
+    ) -> Tensor | None:
+        """Return w ~ N(0, s² (L Lᵀ)⁻¹) for each member; None before the first update."""
+        if "factor" not in state.extra:
+            return None
+        factor = state.extra["factor"].double().cpu()
+        n_members, size, _ = factor.shape
+        normal = torch.randn(
+            n_members, size, count, generator=torch_stream(*seed_key), dtype=torch.float64
+        )
+        found = torch.linalg.solve_triangular(factor.mT, normal, upper=True)
+        return self._scale(state, found) * found.mT
+
     def force_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
         """Return mean and variance of the force components; see `Posterior.force_moments`.
 

@@ -244,6 +244,16 @@ class Posterior(ABC):
         """
         return None
 
+    def last_layer_draws(
+        self, state: PosteriorState, count: int, seed_key: tuple[str | int, ...]
+    ) -> Tensor | None:
+        """Return random deviations of the last layer, shape (M, count, F), or None.
+
+        With w one of those of a member, its energy plus w·Σf is a draw from the posterior. None
+        says that the members themselves are the draws.
+        """
+        return None
+
     def force_moments(self, state: PosteriorState, members: MemberForces) -> tuple[Tensor, Tensor]:
         """Return mean and variance of the force components, each of shape (N, 3), in float64.
 

@@ -1,7 +1,8 @@
 """How the command ends: messages, and exit codes that scripts can use.
 
-0 ready, or done as asked; 2 bad input; 3 stopped before the end; 4 not accurate enough or not
-audited enough; 70 an internal error. Ctrl-C ends with 130.
+0 ready, or done as asked; 1 something is left for the user to mend (`onfly doctor`, `onfly campaign
+mend`); 2 bad input; 3 stopped before the end; 4 not accurate enough or not audited enough; 70 an
+internal error. Ctrl-C ends with 130.
 """
 
 from __future__ import annotations

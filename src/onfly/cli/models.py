@@ -14,11 +14,13 @@ from rich.table import Table
 
 from onfly.cli.convert import convert_command
 from onfly.cli.errors import fail
+from onfly.cli.properties import properties_command
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Find, compare and export fine-tuned models.", no_args_is_help=True)
 app.command("convert")(convert_command)
+app.command("properties")(properties_command)
 
 SUMMARY = (
     "model_id",
@@ -128,12 +130,22 @@ def list_models(
             s["foundation_model"],
             s["level_of_theory"] or "",
             s["state"],
-            f"{1000 * s['threshold_ev']:g} meV",
+            _tolerance(s),
             f"{s['n_audits_within']}/{s['n_audits']}",
         )
     console.print(table)
     if limit and len(summaries) == limit:
         console.print(f"the newest {limit} are shown; --limit 0 shows all")
+
+
+def _tolerance(summary: dict[str, Any]) -> str:
+    """Return the tolerance of the energy, or the first of others."""
+    if summary["threshold_ev"] is not None:
+        return f"{1000 * summary['threshold_ev']:g} meV"
+    from onfly.spec import Tolerance
+
+    first = Tolerance.model_validate(summary["tolerances"][0])
+    return f"{first.name} {first.text}"
 
 
 @app.command()
@@ -152,6 +164,9 @@ def show(
     table = Table("", doc.model_id, show_header=True)
     for name in (*SUMMARY[1:], *DETAILS):
         table.add_row(name, _text(content[name]))
+    if doc.refit is not None:
+        more = f"{doc.refit.n_labels} labels, not proven; load_calculator(…, weights='refit')"
+        table.add_row("refit", more)
     Console().print(table)
 
 

@@ -156,7 +156,7 @@ def activity(run: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return f"waiting for {what}" + (f", at number {number}" if number else "")
     if phase in ("judge", "close"):
         return "judging labels"
-    if phase == "learn":
+    if phase in ("learn", "refit"):
         return f"learning from {p['n_labels']} labels"
     if phase == "explore":
         several = len(run["trajectories"]) > 1

@@ -22,6 +22,7 @@ from onfly.cli.start_file import Start, read_start, write_start
 from onfly.cli.summary import finish
 from onfly.flows.check import check_run
 from onfly.flows.finetune import OnTheFlyMaker
+from onfly.flows.resolving import keep_resolved, resolve
 from onfly.rounds.new import new_run
 from onfly.rounds.reopen import ENDED, Change, ReopenError, changes, reopen
 from onfly.schemas import RunState, structure_hash
@@ -56,7 +57,8 @@ def run(
         )
         if problems := check_run(file.spec, [structure]):
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
-        state = new_run(file.spec, structure, run_id=file.run_id if run_id is None else run_id)
+        spec = file.spec if dry_run else resolve(file.spec)
+        state = new_run(spec, structure, run_id=file.run_id if run_id is None else run_id)
         workspace = RunWorkspace(get_settings().ARTIFACT_DIR, state.run_id)
     except ConfigError as error:
         raise fail(error) from None
@@ -128,7 +130,8 @@ def _changed(
                 f"`seed_from: [{state.run_id}]` if the atoms are the same"
             )
     ledger = _ledger(workspace, state)
-    found = changes(state, file.spec, ledger)
+    spec = resolve(keep_resolved(file.spec, state.posterior.spec))
+    found = changes(state, spec, ledger)
     for change in found:
         console.print(_line(change), highlight=False, soft_wrap=True)
     if not found:
@@ -136,9 +139,9 @@ def _changed(
     refused = [change for change in found if change.refused]
     if refused:
         raise fail(f"{len(refused)} of these settings cannot change; nothing was done")
-    if problems := check_run(file.spec, list(beginning.structures)):
+    if problems := check_run(spec, list(beginning.structures)):
         raise fail("\n".join(f"{config}: {problem}" for problem in problems))
-    state = reopen(state, file.spec, ledger)
+    state = reopen(state, spec, ledger)
     if any(change.path.startswith("labels.") for change in found):
         workspace.clear_answers(state.requests)
     beginning = Start(beginning.structures, file.mode)

@@ -213,6 +213,9 @@ def _references(state: RunState) -> Iterator[tuple[str, ArtifactRef]]:
     if ensemble is not None:
         for ref in ensemble_files(ensemble):
             yield "weights of the present ensemble", ref
+    if state.posterior.refit is not None:
+        for ref in ensemble_files(state.posterior.refit):
+            yield "weights fitted to all labels", ref
     for trajectory in state.trajectories:
         yield f"MD state of trajectory {trajectory.index}", trajectory.md_state
     for request in state.requests:

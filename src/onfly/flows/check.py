@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from jobflow import Maker
@@ -78,6 +79,7 @@ def check_run(
     problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
     problems += _said(lambda: starting_structures(structures, spec.trajectories.walkers))
     problems += _motion(spec, structures)
+    problems += _properties(spec, structures[0], here)
     problems += _foundation(spec, structures[0])
     try:
         maker = maker or _asked(spec)
@@ -133,6 +135,16 @@ def _motion(spec: RunSpec, structures: Sequence[Structure | Molecule]) -> list[s
                 "positions and their unit, or lower min_distance"
             )
     return problems
+
+
+def _properties(spec: RunSpec, structure: Structure | Molecule, here: bool) -> list[str]:
+    """Return why properties that are asked for cannot be measured at the end."""
+    asked = spec.properties.kinds
+    if asked and isinstance(structure, Molecule):
+        return ["properties: they are those of crystals, and the structure is a molecule"]
+    if here and "phonon" in asked and find_spec("phonopy") is None:
+        return ["properties: phonon needs phonopy: pip install 'onfly[properties]'"]
+    return []
 
 
 def _foundation(spec: RunSpec, structure: Structure | Molecule) -> list[str]:

@@ -12,6 +12,7 @@ from jobflow import Flow, Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.flows.check import check_run
+from onfly.flows.resolving import resolve
 from onfly.jobs.publish import PublishMaker
 from onfly.jobs.resident import ResidentMaker
 from onfly.jobs.rounds import RoundMaker
@@ -178,6 +179,7 @@ class OnTheFlyMaker(Maker):
         labeller = self._asked_labeller(spec)
         if problems := check_run(spec, structures, maker=labeller, here=False):
             raise ValueError("\n".join(problems))
+        spec = resolve(spec)
         state = new_run(spec, structures[0], run_id=run_id, campaign=self.campaign)
         return self._flow(state, structures, None if prev_dir is None else str(prev_dir))
 
@@ -222,7 +224,10 @@ class OnTheFlyMaker(Maker):
         else:
             maker = replace(self.round_maker, label_maker=labeller)
             job = maker.make(state, structures=structures, prev_dir=prev_dir, resumed=resumed)
-        publish = self.publish_maker.make(job.output, structures[0])
+        publish_maker = self.publish_maker
+        if spec.properties.labeller:  # not fixed to the cell of the run: properties have others
+            publish_maker = replace(publish_maker, label_maker=self._asked_labeller(spec))
+        publish = publish_maker.make(job.output, structures[0])
         name = f"{self.name} {state.posterior.formula_pretty}"
         flow = Flow([job, publish], output=publish.output, name=name)
         flow.update_metadata(

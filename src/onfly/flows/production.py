@@ -24,8 +24,9 @@ __all__ = ["ProductionMaker"]
 class ProductionMaker(Maker):
     """MD with the frozen ensemble of a fine-tuned model, in independent runs.
 
-    The calibrated probability of an energy error above the threshold is evaluated along the way,
-    and what happens when it exceeds 5 % is a choice: there is no silent excursion.
+    The calibrated probability of an error above any of the model's tolerances (energy, forces,
+    stress) is evaluated along the way, and what happens when it exceeds 5 % is a choice: there is
+    no silent excursion.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ class ProductionMaker(Maker):
         ``"warn"``: it goes on, and each excursion is logged and recorded. ``"label"``: the
         configuration is labelled and the ensemble learns from it, as in fine-tuning.
     threshold
-        eV, for the whole cell; None takes the model's. Needed for another number of atoms.
+        eV, for the whole cell; None takes the model's tolerances of energies, which must be given
+        anew for another number of atoms. Those of forces and stress are always the model's.
     max_probability
         See above.
     time_step

@@ -25,7 +25,8 @@ from onfly.schemas import RequestDoc, RunState, from_any_structure, to_structure
 from onfly.schemas.production import Excursion, ProductionDoc
 from onfly.seeds import derive_seed
 from onfly.session import Session
-from onfly.spec import MDStage
+from onfly.spec import MDStage, Tolerance
+from onfly.spec.quantities import format_quantity
 
 __all__ = ["ProductionRunMaker", "find_excursions"]
 
@@ -238,6 +239,7 @@ class ProductionRunMaker(Maker):
             monitor_interval=1 if self.member is None else self.monitor_interval,
             on_uncertain=self.on_uncertain,
             threshold_ev=posterior.threshold_ev,
+            tolerances=[t.model_dump(mode="json") for t in posterior.spec.tolerance],
             max_probability=self.max_probability,
             seed=self.seed,
             stages=[stage.model_dump(mode="json") for stage in self.stages],
@@ -274,11 +276,19 @@ class ProductionRunMaker(Maker):
             return True, state.posterior.stop_reason or reason
         if request.reason == "guard":
             return True, f"step {request.md_step}: {request.detail}"
-        threshold = state.posterior.threshold_ev or 0.0
-        return True, (
-            f"step {request.md_step}: P(error > {1000 * threshold:.3g} meV) = "
-            f"{request.probability:.3f} is above {self.max_probability:g}"
+        limit = next(
+            (t for t in state.posterior.spec.tolerance if t.name == request.quantity), None
         )
+        what = f"criterion {request.quantity}" if limit is None else _short(limit)
+        return True, (
+            f"step {request.md_step}: P(error > {what}) = {request.probability:.3f} is above "
+            f"{self.max_probability:g}"
+        )
+
+
+def _short(tolerance: Tolerance) -> str:
+    value = format_quantity(float(f"{tolerance.value:.3g}"), tolerance.quantity)
+    return f"{value}, {tolerance.name}"
 
 
 def _write_configuration(workspace: RunWorkspace, request: RequestDoc) -> None:

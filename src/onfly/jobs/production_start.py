@@ -14,6 +14,7 @@ from onfly.artifacts import ArtifactError, ArtifactStore
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_files
 from onfly.calculators import find_model
+from onfly.jobs.production_tolerance import watched
 from onfly.labels.errors import LabelError
 from onfly.library import ModelLibrary, check_fit
 from onfly.library.export import read_labels
@@ -31,7 +32,7 @@ from onfly.schemas import (
 from onfly.schemas.posterior import ProductionSource
 from onfly.session import Session, likelihood_scales
 from onfly.settings import get_settings
-from onfly.spec import MDStage, RunSpec, Tolerance
+from onfly.spec import MDStage, RunSpec
 from onfly.spec.stages import total_steps
 
 __all__ = ["ModelSource", "start_production"]
@@ -137,9 +138,10 @@ def start_production(
     with_labels
         Whether the model goes on learning, so that its labels are needed.
     threshold
-        eV for the whole cell; None takes the model's.
+        eV for the whole cell; None takes the model's tolerances of energies. Those of forces and
+        stress are the model's.
     max_probability
-        Of an error above the threshold.
+        Of an error above a tolerance.
     settings
         Settings that replace those of the model's run, by group of `RunSpec`.
     seed
@@ -155,9 +157,15 @@ def start_production(
         structure = getattr(model, "structure", None)
         if structure is None:
             raise ValueError("an unpublished run does not say where to start: give a structure")
-    spec = _spec(model, settings, threshold, max_probability, seed)
-    ratio = _check_fit(
-        model, structure, spec.trajectories.stages, threshold, allow_mismatch, with_labels
+    spec = _spec(model, settings, seed)
+    ratio = _check_fit(model, structure, spec.trajectories.stages, allow_mismatch, with_labels)
+    limits = watched(
+        model,
+        spec.tolerance,
+        to_atoms(structure),
+        size=ratio,
+        threshold=threshold,
+        max_probability=max_probability,
     )
     if model.ensemble is None or model.energy_offset is None:
         raise ValueError(f"run {model.run_id} has no ensemble yet: its first label has not come")
@@ -167,10 +175,11 @@ def start_production(
         structure,
         run_id=production_id,
         campaign=model.campaign,
-        spec=spec,
+        spec=spec.evolve(tolerance=limits.tolerances),
+        tolerance_atoms=limits.atoms,
         phase="explore",
         labeller=model.labeller,
-        threshold_ev=model.threshold_ev if threshold is None else threshold,
+        threshold_ev=limits.threshold,
         # the model's calibration knows its std with this σ_E in it
         energy_std=likelihood_scales(model).energy_std * ratio,
         energy_offset=model.energy_offset * ratio,
@@ -195,8 +204,6 @@ def start_production(
 def _spec(
     model: FineTunedModelDoc | PosteriorDoc,
     settings: dict[str, dict[str, Any]],
-    threshold: float | None,
-    max_probability: float,
     seed: int,
 ) -> RunSpec:
     """Return the settings of the model's run, with those of the production run in them."""
@@ -212,10 +219,8 @@ def _spec(
                 "stages": settings["trajectories"]["stages"],
             }
         )
-    value = model.threshold_ev if threshold is None else threshold
-    tolerance = Tolerance(quantity="energy", value=value, max_probability=max_probability)
     groups = {name: getattr(spec, name).evolve(**new) for name, new in settings.items()}
-    return spec.evolve(**groups, tolerance=(tolerance,), seed=seed)
+    return spec.evolve(**groups, seed=seed)
 
 
 def _with_labels(
@@ -239,7 +244,6 @@ def _check_fit(
     model: FineTunedModelDoc | PosteriorDoc,
     structure: Structure | Molecule,
     stages: Sequence[MDStage],
-    threshold: float | None,
     allow_mismatch: bool,
     with_labels: bool,
 ) -> float:
@@ -259,11 +263,6 @@ def _check_fit(
         raise ValueError(
             f"the model's labels have {size} atoms, the structure {len(structure)}: labels of "
             "different cells do not share an energy offset. Use on_uncertain='stop' or 'warn'."
-        )
-    if threshold is None:
-        raise ValueError(
-            f"the model's threshold is that of {size} atoms, the structure has {len(structure)}: "
-            "give the threshold (eV) for the whole of this cell"
         )
     return len(structure) / size
 

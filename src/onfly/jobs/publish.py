@@ -17,6 +17,7 @@ from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_to_blobs
 from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
+from onfly.jobs.properties import properties_of_run
 from onfly.jobs.routing import route_like_current
 from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
@@ -117,6 +118,7 @@ def publish_run(
         n_audits_within=posterior.n_audits_within,
         coverage=posterior.n_audits_within / posterior.n_audits if posterior.n_audits else None,
         coverage_interval=interval,
+        tolerance_atoms=posterior.tolerance_atoms,
         tolerances=[tolerance.model_dump(mode="json") for tolerance in spec.tolerance],
         verdict=verdict.model_dump(mode="json"),
         proven_generation=verdict.generation if verdict.state == "ready" else None,
@@ -131,6 +133,7 @@ def publish_run(
             run.potential,
         ),
         ensemble=posterior.ensemble,
+        refit=posterior.refit if verdict.state == "ready" else None,
         spec=spec.model_dump(mode="json"),
         versions=_versions(),
         seed=spec.seed,
@@ -165,6 +168,9 @@ class PublishMaker(Maker):
         Name of the job.
     archive_maker
         Of the jobs that put out the labels for the library; None leaves them in the label store.
+    label_maker
+        Labeller that properties are compared with, where the run asks for it; `OnTheFlyMaker` sets
+        it.
 
     Examples
     --------
@@ -174,6 +180,7 @@ class PublishMaker(Maker):
 
     name: str = "otf publish"
     archive_maker: ArchiveLabelsMaker | None = field(default_factory=ArchiveLabelsMaker)
+    label_maker: Maker | None = None
 
     @otf_job(data=["weights"], output_schema=FineTunedModelDoc)
     def make(self, state: RunState, structure: Structure | Molecule) -> Response:
@@ -181,8 +188,14 @@ class PublishMaker(Maker):
         session = Session()
         state, model = publish_run(session, state, structure)
         workspace = session.workspace(state.run_id)
+        model.properties = properties_of_run(
+            workspace, model, state.posterior.spec, self.label_maker, session.settings.DEVICE
+        )
+        if model.properties is not None:
+            content = model.model_dump_json(indent=1).encode()
+            atomic_write(workspace.folder / "model.json", content)
         workspace.write_state(state)
-        model.weights = ensemble_to_blobs(workspace.store, model.ensemble)
+        model.weights = ensemble_to_blobs(workspace.store, *model.ensembles)
         jobs: list[Job | Flow] = []
         if self.archive_maker is not None:
             jobs += self.archive_maker.jobs(session, state)

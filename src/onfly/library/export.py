@@ -175,7 +175,7 @@ def export_model(doc: FineTunedModelDoc, store: ArtifactStore, folder: str | Pat
     'CuAu-f716e6da3f4e'
     """
     target = Path(folder).absolute()
-    for ref in ensemble_files(doc.ensemble):
+    for ref in ensemble_files(*doc.ensembles):
         atomic_write(ArtifactStore(target).path(ref), store.load_bytes(ref))
     bare = doc.model_copy(update={"weights": None})
     atomic_write(target / "model.json", bare.model_dump_json(indent=1).encode())

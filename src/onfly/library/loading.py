@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,13 +19,14 @@ from onfly.library.calculator import EnergyScale, PosteriorCalculator
 from onfly.library.energy_offset import EnergyOffset
 from onfly.library.trust import load_named_foundation
 from onfly.potentials.stacked import Strategy
-from onfly.schemas import FineTunedModelDoc, PosteriorDoc, RunState
+from onfly.schemas import EnsembleDoc, FineTunedModelDoc, PosteriorDoc, RunState
 from onfly.schemas.foreign import foreign_objects
 
 __all__ = ["build_calculator", "find_model", "read_document"]
 
 logger = logging.getLogger(__name__)
 
+Weights = Literal["proven", "refit"]
 DocT = TypeVar("DocT", bound=BaseModel)
 
 
@@ -38,6 +39,7 @@ def build_calculator(
     strategy: str | None = None,
     trust_pickle: bool = False,
     energy_scale: EnergyScale = "labels",
+    weights: Weights = "proven",
 ) -> PosteriorCalculator:
     """Build the calculator of a published model, or of the present state of a run.
 
@@ -58,6 +60,9 @@ def build_calculator(
     energy_scale
         ``"labels"``, or ``"foundation"`` for energies without the offset; see
         `PosteriorCalculator`.
+    weights
+        ``"proven"`` are those that the verdict is about; ``"refit"`` were fitted afterwards to all
+        labels, those of the proof among them, and nothing is proven of them.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def build_calculator(
     UntrustedFileError
         If the foundation model is a pickled file and ``trust_pickle`` is False.
     ValueError
-        If the run has no ensemble yet, or the foundation model is another one.
+        If the run has no ensemble yet, there is no refit, or the foundation model is another one.
     ArtifactError
         If weights are missing or were changed.
 
@@ -83,6 +88,7 @@ def build_calculator(
     name = doc.model_id if isinstance(doc, FineTunedModelDoc) else f"run {doc.run_id}"
     if doc.ensemble is None or doc.energy_offset is None:
         raise ValueError(f"{name} has no ensemble yet: its first label has not come")
+    ensemble = _ensemble(doc, weights, name)
     potential = load_named_foundation(
         foundation_model or doc.foundation_model,
         elements=tuple(sorted({str(element) for element in doc.elements or []})),
@@ -91,7 +97,6 @@ def build_calculator(
         sha256=getattr(doc, "foundation_sha256", None),
         source=name,
     )
-    ensemble = doc.ensemble
     predictor = Predictor(
         potential,
         posterior_from_dict({"kind": ensemble.posterior, **ensemble.settings}),
@@ -107,6 +112,18 @@ def build_calculator(
         name=name,
         energy_scale=energy_scale,
     )
+
+
+def _ensemble(doc: FineTunedModelDoc | PosteriorDoc, weights: Weights, name: str) -> EnsembleDoc:
+    if weights not in ("proven", "refit"):
+        raise ValueError(f"weights {weights!r} are neither 'proven' nor 'refit'")
+    if weights == "refit" and doc.refit is None:
+        raise ValueError(
+            f"{name} has no refit: a run that is ready makes one, unless proof.refit is false"
+        )
+    found = doc.refit if weights == "refit" else doc.ensemble
+    assert found is not None
+    return found
 
 
 def find_model(

@@ -153,7 +153,7 @@ class ModelLibrary:
         if not doc.weights:
             raise ValueError(
                 f"model {doc.model_id} has no weights to publish: set "
-                "weights=ensemble_to_blobs(artifact_store, doc.ensemble)"
+                "weights=ensemble_to_blobs(artifact_store, *doc.ensembles)"
             )
         known = self.models_store.query_one({"model_id": doc.model_id}, ["source"]) or {}
         # of one that a job put out, the output is not taken again

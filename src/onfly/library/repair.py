@@ -107,11 +107,11 @@ def repair_model(model_id: str, library: ModelLibrary | None = None) -> list[str
     record = library.records(model_id=model_id, limit=1)
     doc = library.get(model_id)
     blobs = _sound_blobs(library, doc, record[0].get("weights_reference"))
-    damaged = [ref for ref in ensemble_files(doc.ensemble) if not _sound_file(library, ref)]
+    damaged = [ref for ref in ensemble_files(*doc.ensembles) if not _sound_file(library, ref)]
     if not damaged and blobs is not None:
         return []
     if blobs is not None:
-        ensemble_from_blobs(library.artifact_store, doc.ensemble, blobs, f"model {model_id}")
+        ensemble_from_blobs(library.artifact_store, doc.ensembles, blobs, f"model {model_id}")
         return [str(library.artifact_store.path(ref)) for ref in damaged]
     if damaged:
         names = ", ".join(ref.path for ref in damaged)
@@ -120,7 +120,7 @@ def repair_model(model_id: str, library: ModelLibrary | None = None) -> list[str
             f"({names}) nor in {library.data_store.name}: take one of both from a backup, or run "
             "the fine-tuning again (its labels are reused)"
         )
-    weights = ensemble_to_blobs(library.artifact_store, doc.ensemble)
+    weights = ensemble_to_blobs(library.artifact_store, *doc.ensembles)
     library.publish(doc.model_copy(update={"weights": weights}))
     return [f"weights of model {model_id} in {library.data_store.name}"]
 
@@ -154,7 +154,7 @@ def add_models(library: ModelLibrary | None = None) -> list[str]:
             doc = read_document(FineTunedModelDoc, path)
             if doc.model_id in known:
                 continue
-            weights = ensemble_to_blobs(library.artifact_store, doc.ensemble)
+            weights = ensemble_to_blobs(library.artifact_store, *doc.ensembles)
         except ArtifactError as error:
             logger.error("%s", error)
             continue
@@ -209,7 +209,7 @@ def restore_labels(library: ModelLibrary | None = None) -> list[str]:
 def _weights(
     library: ModelLibrary, doc: FineTunedModelDoc, reference: dict[str, str] | None, name: str
 ) -> Iterator[Problem]:
-    refs = ensemble_files(doc.ensemble)
+    refs = ensemble_files(*doc.ensembles)
     missing = [ref for ref in refs if not library.artifact_store.exists(ref)]
     damaged = [ref for ref in refs if ref not in missing and not _sound_file(library, ref)]
     stored = _sound_blobs(library, doc, reference) is not None
@@ -268,6 +268,6 @@ def _sound_blobs(
             decode_blob(blob)
     except (ArtifactError, StoreError, KeyError, TypeError, ValueError):
         return None
-    if [blob.sha256 for blob in blobs] != [ref.sha256 for ref in ensemble_files(doc.ensemble)]:
+    if [blob.sha256 for blob in blobs] != [ref.sha256 for ref in ensemble_files(*doc.ensembles)]:
         return None
     return blobs

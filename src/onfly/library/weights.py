@@ -55,7 +55,7 @@ def fetch_weights(
     ArtifactError
         If the weights are nowhere, were changed, or are a pickle.
     """
-    if all(artifact_store.exists(ref) for ref in ensemble_files(doc.ensemble)):
+    if all(artifact_store.exists(ref) for ref in ensemble_files(*doc.ensembles)):
         return
     source = f"weights of model {doc.model_id}"
     blob = None
@@ -67,4 +67,4 @@ def fetch_weights(
             "ONFLY_ARTIFACT_DIR, or publish the run again"
         )
     blobs = [WeightsBlob.model_validate(item) for item in blob["data"]]
-    ensemble_from_blobs(artifact_store, doc.ensemble, blobs, source)
+    ensemble_from_blobs(artifact_store, doc.ensembles, blobs, source)

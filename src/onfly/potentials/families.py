@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from ase.data import chemical_symbols
 
@@ -53,6 +54,12 @@ class Family:
         where that is not known before loading.
     kernels
         Whether the loader takes ``fast_kernels``.
+    problems
+        Function of a model's name that returns what would keep it from being loaded, a sentence
+        each.
+    fixed
+        Function of a model's name that returns the name that means the same model for ever, for
+        families where a name means the newest of several versions.
 
     Examples
     --------
@@ -70,6 +77,8 @@ class Family:
     options: Mapping[str, str] = field(default_factory=dict)
     elements: Callable[[str], tuple[str, ...] | None] | None = None
     kernels: bool = False
+    problems: Callable[[str], list[str]] | None = None
+    fixed: Callable[[str], str] | None = None
 
     def released(self) -> tuple[str, ...]:
         """Return the names of released models."""
@@ -86,6 +95,11 @@ class Family:
     def known_elements(self, name: str) -> tuple[str, ...] | None:
         """Return the chemical symbols that a released model knows, if that is known."""
         return self.elements(name) if self.elements is not None and self.knows(name) else None
+
+
+def _of_classes(function: str) -> Callable[[str], Any]:
+    """Return a function of `onfly.classes.loading`, which is imported when it is called."""
+    return lambda name: attribute(f"onfly.classes.loading:{function}")(name)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -145,6 +159,15 @@ FAMILIES: Mapping[str, Family] = {
             names=("toy",),
             matches=lambda name: name.startswith("toy-") and name[4:].isdecimal(),
             elements=lambda _: tuple(chemical_symbols[1:]),
+        ),
+        Family(
+            "class",
+            "onfly.classes.loading:load",
+            matches=lambda name: name.startswith("class:"),
+            elements=_of_classes("class_elements"),
+            kernels=True,
+            problems=_of_classes("class_problems"),
+            fixed=_of_classes("fixed_name"),
         ),
     )
 }

@@ -21,6 +21,7 @@ __all__ = [
     "FoundationDescription",
     "check_foundation",
     "describe_foundation",
+    "fixed_source",
     "parse_foundation",
 ]
 
@@ -194,6 +195,8 @@ def check_foundation(foundation: Any, elements: Sequence[str] = ()) -> list[str]
             f"{found.source} needs the package {family.package}, which is not installed: "
             f"{family.install}"
         )
+    if family.problems is not None and found.path is None:
+        problems += family.problems(found.source)
     if not found.trusted and found.path is not None:
         problems.append(str(refusal(found.path, sha256=found.sha256)))
     if found.elements is not None:
@@ -204,6 +207,29 @@ def check_foundation(foundation: Any, elements: Sequence[str] = ()) -> list[str]
                 "foundation model"
             )
     return problems
+
+
+def fixed_source(foundation: Any) -> str:
+    """Return the name by which a foundation is the same model for ever.
+
+    What is wrong with a name is not said here, but by `check_foundation` and where it is loaded.
+
+    Raises
+    ------
+    ValueError
+        If the newest of several versions was asked for, and there is none.
+
+    Examples
+    --------
+    >>> fixed_source("chgnet-0.3.0")
+    'chgnet-0.3.0'
+    """
+    try:
+        found = parse_foundation(foundation)
+    except (ValueError, TypeError, OSError):
+        return str(getattr(foundation, "source", foundation))
+    family = families()[found.family]
+    return found.source if family.fixed is None else family.fixed(found.source)
 
 
 def _trust(found: Foundation) -> bool:

@@ -45,6 +45,7 @@ DOING = {
     "label": "It waits for reference calculations.",
     "judge": "It judges the newest labels.",
     "learn": "It learns from the newest labels.",
+    "refit": "It is ready, and fits its labels once more, those of the proof among them.",
     "publish": "Its model is being published.",
 }
 

@@ -170,7 +170,7 @@ def close(session: Session, state: RunState) -> RunState:
     Returns
     -------
     RunState
-        In phase ``learn``, ``explore`` or ``publish``.
+        In phase ``learn``, ``explore``, ``refit`` or ``publish``.
     """
     run = session.open(state.posterior)
     ledger = run.ledger()
@@ -178,7 +178,9 @@ def close(session: Session, state: RunState) -> RunState:
     block = None if rule is None else closing_block(ledger, rule)
     passed = block is not None and block.state == "passed"
     if passed and state.posterior.attempt is not None:
-        return state.evolve(phase="publish", stop_reason=_passed(block))
+        wanted = state.posterior.spec.proof.refit and bool(ledger.unlearned)
+        phase = "refit" if wanted else "publish"
+        return state.evolve(phase=phase, stop_reason=_passed(block))
     if ledger.unlearned:
         done = (t.model_copy(update={"done": True}) for t in state.trajectories)
         return state.with_trajectories(done).evolve(phase="learn")

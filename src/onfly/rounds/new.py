@@ -11,6 +11,7 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts.workspace import check_run_id
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.dynamics.drivers import driver_of
+from onfly.potentials.foundation import fixed_source
 from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
 from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
 from onfly.spec import RunSpec
@@ -42,6 +43,7 @@ def new_run(
     driver_of(stages)  # what does not exist is refused before any work
     n_atoms = len(structure)
     atoms = to_atoms(structure)
+    spec = _with_fixed_foundation(spec)
     energies = [
         tolerance_in_cell(t, n_atoms) for t in spec.tolerance if t.quantity.startswith("energy")
     ]
@@ -70,6 +72,14 @@ def new_run(
     )
     criterion_of(posterior, atoms.numbers)  # what cannot be judged is refused before any work
     return RunState(posterior=posterior)
+
+
+def _with_fixed_foundation(spec: RunSpec) -> RunSpec:
+    """Name the version of a foundation of which the newest was asked for."""
+    source = fixed_source(spec.foundation)
+    if source == spec.foundation.source:
+        return spec
+    return spec.evolve(foundation=spec.foundation.evolve(source=source))
 
 
 def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:

@@ -131,7 +131,13 @@ def _continued(state: RunState, spec: RunSpec, ledger: Ledger, changed: set[str]
         )
     was_stopped, block_ended = state.posterior.stopped, _in_proof(state)
     state = state.evolve(
-        stop_reason=None, stopped=False, model_id=None, attempt=None, look=0, n_failures=0
+        stop_reason=None,
+        stopped=False,
+        model_id=None,
+        attempt=None,
+        look=0,
+        n_failures=0,
+        refit=None,
     ).with_trajectories(t.model_copy(update={"n_explosions": 0}) for t in state.trajectories)
     if block_ended:
         state = state.with_trajectories(_back(t, state, spec) for t in state.trajectories)

@@ -5,7 +5,7 @@ start ─► label ─► judge ─┬─► learn ─► explore ─┬─► l
             ▲            ├─► explore           ├─► explore
             └────────────┘ (failed, tried again)└─► close ─┬─► explore (closing block)
                                                           ├─► learn
-                                                          └─► publish
+                                                          └─► refit ─► publish
 ```
 """
 
@@ -21,7 +21,7 @@ from onfly.bayes.parallel import ChainPool
 from onfly.rounds.close import after_explore, after_judge, close
 from onfly.rounds.explore import ExploreOptions, explore
 from onfly.rounds.judge import Answer, judge_round
-from onfly.rounds.learn import learn
+from onfly.rounds.learn import learn, refit
 from onfly.rounds.start import start_run
 from onfly.schemas import RunState
 from onfly.schemas.posterior import Phase
@@ -81,6 +81,10 @@ def _learn(state: RunState, work: Round) -> RunState:
     return learn(work.session, state, n_workers=work.n_workers, pool=work.pool)
 
 
+def _refit(state: RunState, work: Round) -> RunState:
+    return refit(work.session, state, n_workers=work.n_workers, pool=work.pool)
+
+
 def _explore(state: RunState, work: Round) -> RunState:
     moved = [
         explore(work.session, state.posterior, trajectory, work.options)
@@ -100,6 +104,7 @@ PHASES: dict[Phase, Callable[[RunState, Round], RunState]] = {
     "learn": _learn,
     "explore": _explore,
     "close": _close,
+    "refit": _refit,
 }
 
 

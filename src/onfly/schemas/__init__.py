@@ -14,6 +14,7 @@ from onfly.schemas.posterior import (
     SuppliedRef,
     TrajectoryDoc,
 )
+from onfly.schemas.properties import PropertiesDoc, PropertyDoc, PropertyValueDoc
 from onfly.schemas.types import StructureOrMolecule, from_any_structure, to_atoms, to_structure
 
 __all__ = [
@@ -27,6 +28,9 @@ __all__ = [
     "LabelReason",
     "Phase",
     "PosteriorDoc",
+    "PropertiesDoc",
+    "PropertyDoc",
+    "PropertyValueDoc",
     "RequestDoc",
     "RunState",
     "StressCalibrationDoc",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from onfly.schemas.artifact import EnsembleDoc
 from onfly.schemas.posterior import CalibrationDoc, ForceCalibrationDoc, StressCalibrationDoc
+from onfly.schemas.properties import PropertiesDoc
 from onfly.schemas.types import StructureOrMolecule
 from onfly.schemas.version import DOC_VERSION, DocVersion
 
@@ -129,6 +130,9 @@ class FineTunedModelDoc(StructureMetadata):
     tolerances: list[dict[str, Any]] = Field(
         default_factory=list, description="What the run asked for: quantity, value, scope."
     )
+    tolerance_atoms: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="By tolerance of forces, the atoms that it is about."
+    )
     verdict: dict[str, Any] | None = Field(
         None,
         description="What is proven: state, coverage, confidence, n_audits, n_failed, sentence. "
@@ -151,10 +155,18 @@ class FineTunedModelDoc(StructureMetadata):
     audits: ErrorStatistics = Field(
         default_factory=ErrorStatistics, description="Errors at audits."
     )
+    properties: PropertiesDoc | None = Field(
+        None, description="Properties of the crystal, where they were asked for."
+    )
     drift: float | None = Field(
         None, description="RMS change of the weights from the foundation, in prior stds."
     )
-    ensemble: EnsembleDoc = Field(description="Files of the weights.")
+    ensemble: EnsembleDoc = Field(description="The weights that the verdict is about.")
+    refit: EnsembleDoc | None = Field(
+        None,
+        description="Weights fitted after the proof to all labels, those of the proof among them. "
+        "Nothing is proven of them.",
+    )
     weights: list[WeightsBlob] | None = Field(
         None, description="Members' weights; goes to the additional store `data`."
     )
@@ -172,3 +184,8 @@ class FineTunedModelDoc(StructureMetadata):
     created_at: datetime = Field(
         default_factory=lambda: datetime.now(UTC), description="When it was published, UTC."
     )
+
+    @property
+    def ensembles(self) -> list[EnsembleDoc]:
+        """The proven weights, and those of the refit where there are any."""
+        return [self.ensemble, *([] if self.refit is None else [self.refit])]

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Phase = Literal[
-    "start", "label", "judge", "learn", "explore", "close", "publish", "done", "stopped"
+    "start", "label", "judge", "learn", "explore", "close", "refit", "publish", "done", "stopped"
 ]
 RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
 # a call stops its trajectory, whose step is then taken with the label's forces
@@ -227,6 +227,9 @@ class PosteriorDoc(StructureMetadata):
     input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
     ensemble: EnsembleDoc | None = Field(
         None, description="Files of the present generation of the weights."
+    )
+    refit: EnsembleDoc | None = Field(
+        None, description="Fitted after a proof to all labels; the proof is about `ensemble`."
     )
     calibration: CalibrationDoc = Field(description="Of energies.")
     force_calibration: ForceCalibrationDoc = Field(

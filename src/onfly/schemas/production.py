@@ -16,7 +16,7 @@ __all__ = ["Excursion", "ProductionDoc"]
 
 
 class Excursion(BaseModel):
-    """Successive steps at which the model was less sure of the energy than was asked for.
+    """Successive steps at which the model was less sure than was asked for.
 
     The std is in eV.
 
@@ -29,7 +29,7 @@ class Excursion(BaseModel):
 
     first_step: int = Field(description="MD step at which it begins.")
     last_step: int = Field(description="MD step at which it ends.")
-    max_probability: float = Field(description="Largest P(error > threshold) in it.")
+    max_probability: float = Field(description="Largest P(error > tolerance) in it.")
     max_energy_std: float = Field(description="Largest uncalibrated std of the energy (eV).")
 
 
@@ -64,7 +64,12 @@ class ProductionDoc(StructureMetadata):
     on_uncertain: Literal["stop", "warn", "label"] = Field(
         description="What an uncertain step did."
     )
-    threshold_ev: float = Field(description="Tolerance of the energy of the cell, eV.")
+    threshold_ev: float | None = Field(
+        None, description="Tolerance of the energy of the cell, eV; None without one."
+    )
+    tolerances: list[dict[str, Any]] = Field(
+        default_factory=list, description="What was watched: quantity, value, scope."
+    )
     max_probability: float = Field(description="Of an error above it.")
     seed: int = Field(description="Of the random streams.")
     stages: list[dict[str, Any]] = Field(description="Equilibration and production, in order.")

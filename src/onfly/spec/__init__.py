@@ -10,6 +10,7 @@ from onfly.spec.foundation import FoundationSpec
 from onfly.spec.labels import LabellerSpec, LabelsSpec
 from onfly.spec.learning import CalibrationSpec, PosteriorSpec
 from onfly.spec.loop import GuardsSpec, ProofSpec, RoundsSpec, StoppingSpec
+from onfly.spec.properties import PropertiesSpec
 from onfly.spec.run import RunSpec
 from onfly.spec.stages import MDStage, StageSpec, TrajectoriesSpec
 from onfly.spec.tolerance import Tolerance
@@ -23,6 +24,7 @@ __all__ = [
     "MDStage",
     "PosteriorSpec",
     "ProofSpec",
+    "PropertiesSpec",
     "RoundsSpec",
     "RunSpec",
     "Spec",

@@ -34,6 +34,7 @@ GROUPS = (
     "labels",
     "guards",
     "stopping",
+    "properties",
     "seed",
 )
 
@@ -71,6 +72,7 @@ FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "max_volume_change": ("guards", "max_volume_change"),
     "max_atoms": ("guards", "max_atoms"),
     "max_failures": ("stopping", "max_failures"),
+    "properties_labeller": ("properties", "labeller"),
 }
 
 _TOLERANCE_KEYS = ("threshold", "threshold_per_atom", "max_probability")
@@ -137,6 +139,10 @@ def gather(mapping: Mapping[str, Any], *, also_known: Collection[str] = ()) -> G
             given = dict(value) if isinstance(value, Mapping) else value
             if key == "posterior" and isinstance(value, str):
                 given = {"kind": value}
+            if key == "calibration" and isinstance(value, str):
+                given = {"prior": value}
+            if key == "properties" and isinstance(value, str | list | tuple):
+                given = {"kinds": value}
             found.groups[key] = given
     for key, value in mapping.items():
         if key in FLAT_KEYS:

@@ -33,7 +33,8 @@ class FoundationSpec(Spec):
     source: str = Field(
         "chgnet-0.3.0",
         min_length=1,
-        description="Name (`chgnet-0.3.0`, `chgnet-r2scan`, `mace-mp-medium`, `sevennet-0` …) or "
+        description="Name (`chgnet-0.3.0`, `chgnet-r2scan`, `mace-mp-medium`, `sevennet-0` …), "
+        "class model (`class:NAME@VERSION`; `class:NAME` is the newest when the run is made), or "
         "path of a model file. Take one trained at a level of theory near your labeller's.",
     )
     options: dict[str, str | int | float | bool] = Field(

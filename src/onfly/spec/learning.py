@@ -88,6 +88,12 @@ class CalibrationSpec(Spec):
         "foundation model's default.",
     )
     rate: float | None = Field(None, gt=0, description="Rate b of the Gamma prior.")
+    prior: Literal["foundation", "library"] = Field(
+        "foundation",
+        description="Where shape and rate come from if they are not given: the foundation model's "
+        "default, or (`calibration: library` for short) the errors of earlier runs in the library "
+        "with the same foundation model and posterior, learned when the run is made.",
+    )
     mode: Literal["mean", "ema"] = Field(
         "mean",
         description="`ema` forgets old errors: for runs through phase transitions or very "

@@ -131,6 +131,11 @@ class ProofSpec(Spec):
         description="Of a closing block over all trajectories, under the conditions of the last "
         "stage; `null` takes what its audits need at `audit_interval`.",
     )
+    refit: bool = Field(
+        True,
+        description="Whether a model that is ready is fitted once more, to all labels, those of "
+        "its proof among them. Both weights are published; only those before are proven.",
+    )
 
 
 class GuardsSpec(Spec):

@@ -13,6 +13,7 @@ from onfly.spec.foundation import FoundationSpec
 from onfly.spec.labels import LabelsSpec
 from onfly.spec.learning import CalibrationSpec, PosteriorSpec
 from onfly.spec.loop import GuardsSpec, ProofSpec, RoundsSpec, StoppingSpec
+from onfly.spec.properties import PropertiesSpec
 from onfly.spec.stages import TrajectoriesSpec
 from onfly.spec.tolerance import Tolerance
 
@@ -84,6 +85,10 @@ class RunSpec(Spec):
     )
     stopping: StoppingSpec = Field(
         default_factory=StoppingSpec, description="When the run ends early."
+    )
+    properties: PropertiesSpec = Field(
+        default_factory=PropertiesSpec,
+        description="Properties of the crystal that are measured when the run has ended.",
     )
     seed: int = Field(
         0, ge=0, description="Of all random streams: the same seed gives the same run."

@@ -1,0 +1,61 @@
+"""By how much the spread of draws is widened, so that it says how wrong a property may be.
+
+The calibrations of a run compare errors with the std that the posterior predicted: with
+e ~ N(0, σ²/λ), what is known of λ makes the error a Student-t, whose central interval of 68.3 % has
+the half width σ · s · t, s the scale of the calibration and t the quantile. Draws know σ only, so
+their spread is multiplied by s · t. A property follows from the derivatives of the energy: elastic
+constants and volumes take the calibration of stresses, phonons and MD that of forces. Where no
+stress was ever compared with a label, the calibration of forces stands in, and without any of
+forces that of energies.
+
+What the calibration cannot give to a property is the part of σ that is not in the draws (σ_E, σ_S,
+what the fit left of the forces): it is noise by assumption, which has no shape that a property
+could inherit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from onfly.dynamics.criteria import Calibrations
+from onfly.properties.measured import Scale
+
+__all__ = ["PROBABILITY", "spread", "widening"]
+
+# of the interval that an error bar stands for: one std of a Gaussian
+PROBABILITY = 0.6826894921370859
+
+
+def widening(
+    calibrations: Calibrations, scale: Scale, numbers: Sequence[int]
+) -> tuple[float, Scale]:
+    """Return the factor on the spread of draws, and the calibration that it is of.
+
+    Parameters
+    ----------
+    calibrations
+        Of the run.
+    scale
+        Which one is wanted.
+    numbers
+        Atomic numbers of the cell; forces have a factor for each species.
+    """
+    tail = (1.0 - PROBABILITY) / 2.0
+    if scale == "stress" and calibrations.stress.n > 0.0:
+        stress = calibrations.stress
+        return float(stress.scale_factor * stats.t.isf(tail, stress.dof)), "stress"
+    if scale != "energy" and sum(calibrations.forces.n) > 0.0:
+        squares = [calibrations.forces.interval(int(z), PROBABILITY) ** 2 for z in numbers]
+        return math.sqrt(float(np.mean(squares))), "forces"
+    return calibrations.energy.interval(1.0, PROBABILITY), "energy"
+
+
+def spread(values: Sequence[np.ndarray] | Sequence[float], factor: float) -> np.ndarray:
+    """Return the std over draws times the factor, elementwise; NaN of fewer than two draws."""
+    if len(values) < 2:
+        return np.full(np.shape(values[0]) if len(values) else (), np.nan)
+    return factor * np.std(np.array(values, dtype=float), axis=0, ddof=1)

@@ -1,0 +1,53 @@
+"""What a property is, and what measuring it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+__all__ = ["Measured", "Property", "Scale"]
+
+# which calibration says how wide the draws should be
+Scale = Literal["energy", "forces", "stress"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values of a property by one force field.
+
+    Parameters
+    ----------
+    values
+        By name; see `Property.unit`.
+    curves
+        Arrays for figures, by name; those of draws have one shape.
+    """
+
+    values: Mapping[str, float]
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Property(Protocol):
+    """A property that any ASE calculator can be asked for.
+
+    Attributes
+    ----------
+    kind
+        Its name in settings and documents.
+    scale
+        The calibration that applies to the spread of its draws.
+    """
+
+    kind: ClassVar[str]
+    scale: ClassVar[Scale]
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a value."""
+
+    def measure(self, calculator: Calculator, cell: Atoms) -> Measured:
+        """Measure it in a cell that the calculator has relaxed."""
