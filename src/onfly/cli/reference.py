@@ -21,8 +21,8 @@ says the same. `onfly --install-completion` sets up the completion of your shell
 are described in [configuration](configuration.md).
 
 Exit codes: 0 *ready*, or done as asked; 1 something is left to mend (`onfly doctor`, `onfly
-campaign mend`); 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs more audits*; 70 internal error;
-130 Ctrl-C.
+campaign mend`); 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs more audits*; 70
+internal error; 130 Ctrl-C.
 """
 
 
