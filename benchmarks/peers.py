@@ -16,9 +16,10 @@ The labeller is a teacher, so that the truth is known at every step (see `truth.
   steps of the fit as all updates of the default together.
 - ``mace``: the labels of ``drawn``, fitted by `mace_run_train` (MACE students only).
 
-What a run has cost is followed by what its last model is worth: RMSE of forces on MD of the teacher,
-true coverage and structure in MD of its own. Nothing that is in the folder ``--resume`` is done
-again.
+What a run has cost is followed by what its last model is worth: RMSE of forces on MD of the
+teacher, true coverage and structure in MD of its own. CPU of the fit is that of its steps; of the
+loop, that of all the run's process, also of the Gaussian's rows. Nothing that is in the folder
+``--resume`` is done again.
 """
 
 from __future__ import annotations
@@ -187,13 +188,14 @@ class Bench:
         identity = json.dumps([spec.model_dump(mode="json"), teacher.source], sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         run_id = f"{case.name}-{name}-{seed}-{digest}"
-        state, workspace = run_case(spec, case.atoms(seed), teacher, self.folder, run_id)
+        state, workspace, cpu = self.timed(spec, case, seed, teacher, run_id)
         if name == "drawn":
             self.drawn = state, case
         found = figures(state, workspace, true_frames(state, workspace, teacher))
         row = {key: found[key] for key in KEPT if key in found}
         if not spec.proof.attempts:  # nothing is claimed, so there is no verdict
             row.pop("verdict")
+        row["cpu_loop_s"] = cpu
         row["chain_steps"] = chain_steps(workspace)
         if name == "paper":
             per_step = row["cpu_update_s"] / max(row["chain_steps"], 1)
@@ -203,6 +205,19 @@ class Bench:
             lambda: self.worth(case, seed, teacher, ModelCalculator(self.session, state)),
         )
         return {**row, **worth, "run": run_id}
+
+    def timed(
+        self, spec: RunSpec, case: Case, seed: int, teacher: Teacher, run_id: str
+    ) -> tuple[RunState, RunWorkspace, float | None]:
+        """Do a run; with the CPU seconds of all of it, which are unknown if it was interrupted."""
+        path = self.folder / "checks" / f"{run_id}-cpu.json"
+        began = RunWorkspace(self.folder, run_id).exists()
+        start = time.process_time()
+        state, workspace = run_case(spec, case.atoms(seed), teacher, self.folder, run_id)
+        if not began:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(time.process_time() - start))
+        return state, workspace, json.loads(path.read_text()) if path.exists() else None
 
     def by_mace(self, case: Case, seed: int, teacher: Teacher) -> dict[str, Any]:
         """Fit the labels of `drawn` by the trainer of the MACE package."""
@@ -227,8 +242,8 @@ class Bench:
 
 COLUMNS = {
     "case": "case", "settings": "settings", "seed": "seed", "labels_before": "labels",
-    "labels": "with proof", "waits": "waits", "cpu_md_s": "MD s", "cpu_update_s": "update s",
-    "cpu_label_s": "label s", "true_run": "true", "fresh_true": "true, own MD",
+    "labels": "with proof", "waits": "waits", "cpu_md_s": "MD s", "cpu_update_s": "fit s",
+    "cpu_label_s": "label s", "cpu_loop_s": "loop s", "true_run": "true", "fresh_true": "true, own MD",
     "force_rmse_mev": "forces meV/Å", "fresh_rms_mev": "RMS meV", "structure": "structure",
     "verdict": "verdict", "holds": "holds",
 }  # fmt: skip

@@ -28,7 +28,7 @@ from onfly.schemas import RunState
 from onfly.seeds import numpy_stream
 from onfly.session import Session
 
-__all__ = ["ModelCalculator", "Shifted", "check", "moved", "structure_distance", "test_frames"]
+__all__ = ["ModelCalculator", "Shifted", "check", "moved", "structure_distance", "teacher_frames"]
 
 FRICTION = 0.01  # 1/fs
 EVERY = 2  # MD steps between two frames
@@ -123,7 +123,7 @@ def moved(
     return frames, True
 
 
-def test_frames(
+def teacher_frames(
     case: Case, teacher: Teacher, n_steps: int, seed: int, folder: Path, which: str = "test"
 ) -> list[Atoms]:
     """Return frames of a teacher's trajectory, from the folder if they are there."""
@@ -179,7 +179,7 @@ def check(
     name
         Of the stream of the model's MD; the same for all models, so that they start alike.
     """
-    reference = test_frames(case, teacher, n_steps, seed, folder)
+    reference = teacher_frames(case, teacher, n_steps, seed, folder)
     apart = [atoms for atoms in reference if atoms.info["step"] % TEST_EVERY == 0] or reference
     force_errors, energy_errors = [], []
     with one_thread():

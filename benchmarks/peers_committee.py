@@ -1,8 +1,8 @@
 """A committee with a fixed threshold, as an outside package would add it to onfly.
 
-A posterior and a criterion, both made from what `docs/extending.md` offers. The four networks differ
-by where they start and by their minibatches, and a label is asked for where the *model deviation* of
-DP-GEN, the largest over the atoms of sqrt(⟨|F_i - ⟨F_i⟩|²⟩), exceeds a number.
+A posterior and a criterion, both made from what `docs/extending.md` offers. The four networks
+differ by where they start and by their minibatches, and a label is asked for where the *model
+deviation* of DP-GEN, the largest over the atoms of sqrt(⟨|F_i - ⟨F_i⟩|²⟩), exceeds a number.
 """
 
 from __future__ import annotations

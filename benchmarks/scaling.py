@@ -3,15 +3,16 @@
     python benchmarks/scaling.py --json scaling.json
     python benchmarks/scaling.py --foundation MACE_SPICE.model --sizes 8 64
 
-Supercells of rock salt (diamond for models that do not know it), the default posterior. CPU seconds of
+Supercells of rock salt (diamond for models that do not know it), the default posterior. CPU
+seconds of
 
 - ``md_s``: an MD step, the std of the energy included;
 - ``predict_s``, ``predict_std_s``: a prediction without and with the std of the forces;
 - ``fit_s``: a step of the fit. From updates of ``--fit-steps`` A and B steps, which are alike;
 - ``rows_s``: the rest of an update, above all the Gaussian's rows, made anew of all labels;
 - ``update_s``: an update by one new label, rows_s + 200 fit_s: extrapolated in the fit steps only;
-- with two threads, where the fit has them: ``update_2_s`` in CPU and ``update_2_wall_s``, which says
-  little on a machine that is shared;
+- with two threads, where the fit has them: ``update_2_s`` in CPU and ``update_2_wall_s``, which
+  says little on a machine that is shared;
 
 and bytes: ``weights_b`` of the posterior, ``label_b`` of a label, ``frame_b`` of a frame of the
 trajectory. The exponents are slopes of log cost over log size: of all points, and of the last two.
@@ -131,20 +132,19 @@ def updated(
 
 
 def update_costs(
-    target: PotentialTarget, potential: Potential, args: Any
+    target: PotentialTarget, potential: Potential, args: Any, threads: int = 1
 ) -> tuple[dict[str, float], PosteriorState]:
     """Return the costs of an update, and the posterior after it."""
     few, many = args.fit_steps
-    updated(target, potential, 1)  # warms up
     made: list[PosteriorState] = []
     short = cpu_of(lambda: made.append(updated(target, potential, few)))
     long = cpu_of(lambda: made.append(updated(target, potential, many)))
     fit = max((long - short) / (many - few), 0.0)
     rows = max(short - few * fit, 0.0)
     found = {"fit_s": fit, "rows_s": rows, "update_s": rows + DEFAULT_STEPS * fit}
-    if args.threads > 1:
+    if threads > 1:
         start = time.monotonic()
-        cpu = cpu_of(lambda: updated(target, potential, many, args.threads))
+        cpu = cpu_of(lambda: updated(target, potential, many, threads))
         wall = time.monotonic() - start
         rest = (DEFAULT_STEPS - many) * fit
         found["update_2_s"] = cpu + rest * cpu / long
@@ -238,12 +238,14 @@ def tell(report: Report, model: str, size: str, rows: Sequence[dict[str, Any]]) 
 def study(report: Report, model: str, args: Any) -> None:
     """Do the two studies of a model."""
     potential = loaded(model)
-    name = Path(model).stem
+    name = model if model not in args.foundation else Path(model).stem
+    # warms up
+    updated(target_of(potential, displaced(8, 1, args.seed, potential.elements)), potential, 1)
     by_atoms, by_labels = [], []
     for n_atoms in args.sizes:
         (atoms,) = displaced(n_atoms, 1, args.seed, potential.elements)
         target = target_of(potential, [atoms])
-        costs, state = update_costs(target, potential, args)
+        costs, state = update_costs(target, potential, args, args.threads)
         row = {
             "study": "atoms", "model": name, "atoms": n_atoms, "labels": 1,
             "pairs": len(target.graphs[0].center), "parameters": _size(potential),
