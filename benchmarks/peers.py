@@ -244,7 +244,8 @@ COLUMNS = {
     "case": "case", "settings": "settings", "seed": "seed", "labels_before": "labels",
     "labels": "with proof", "waits": "waits", "cpu_md_s": "MD s", "cpu_update_s": "fit s",
     "cpu_label_s": "label s", "cpu_loop_s": "loop s", "true_run": "true",
-    "fresh_true": "true, own MD", "force_rmse_mev": "forces meV/Å", "fresh_rms_mev": "RMS meV", "structure": "structure",
+    "fresh_true": "true, own MD", "force_rmse_mev": "forces meV/Å", "fresh_rms_mev": "RMS meV",
+    "structure": "structure",
     "verdict": "verdict", "holds": "holds",
 }  # fmt: skip
 
