@@ -280,7 +280,7 @@ def parsed() -> Any:
     parser.add_argument("--fresh", type=int, default=400, help="MD steps that judge a model")
     parser.add_argument("--models", help="folder with the MACE files of the molecules")
     parser.add_argument("--force-std", type=float, default=0.1, help="of the committee, eV/Å")
-    parser.add_argument("--jitter", type=float, default=0.01, help="of the committee's starts")
+    parser.add_argument("--jitter", type=float, default=0.007, help="of the committee's starts")
     parser.add_argument("--paper-chains", type=int, nargs=2, default=(4, 500), metavar=("M", "N"))
     parser.add_argument("--mace-epochs", type=int, default=400)
     parser.add_argument("--resume", help="folder of the runs; what is there is not done again")

@@ -54,7 +54,7 @@ class CommitteePosterior(SGHMCPosterior):
     learn_force_std: bool = False
     steps_per_new: int = 30
     n_members: int = 4
-    jitter: float = 0.01
+    jitter: float = 0.007
 
     kind: ClassVar[str] = "committee"
 
