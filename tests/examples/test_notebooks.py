@@ -42,7 +42,7 @@ def execute_here(name, capsys):
     with plt.rc_context({"backend": "agg"}):
         for cell in nbformat.read(FOLDER / name, as_version=4).cells:
             if cell.cell_type == "code":
-                exec(compile(cell.source, f"{name}: {cell.id}", "exec"), names)  # noqa: S102
+                exec(compile(cell.source, f"{name}: {cell.id}", "exec"), names)
         drawn = [plt.figure(number) for number in plt.get_fignums()]
         images = [figure for figure in drawn if any(axes.lines for axes in figure.axes)]
         plt.close("all")
