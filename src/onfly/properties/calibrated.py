@@ -5,8 +5,8 @@ e ~ N(0, σ²/λ), what is known of λ makes the error a Student-t, whose centra
 the half width σ · s · t, s the scale of the calibration and t the quantile. Draws know σ only, so
 their spread is multiplied by s · t. A property follows from the derivatives of the energy: elastic
 constants and volumes take the calibration of stresses, phonons and MD that of forces. Where no
-stress was ever compared with a label, the calibration of forces stands in, and without any of forces
-that of energies.
+stress was ever compared with a label, the calibration of forces stands in, and without any of
+forces that of energies.
 
 What the calibration cannot give to a property is the part of σ that is not in the draws (σ_E, σ_S,
 what the fit left of the forces): it is noise by assumption, which has no shape that a property
