@@ -109,7 +109,7 @@ class Phonons:
             log_level=0,
         )
         phonon.generate_displacements(distance=self.displacement)
-        displaced = phonon.supercells_with_displacements
+        displaced = phonon.supercells_with_displacements or []
         if len(displaced) > MAX_DISPLACEMENTS:
             raise ValueError(
                 f"phonons of {cell.get_chemical_formula()} need {len(displaced)} displacements: "
