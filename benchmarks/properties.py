@@ -39,19 +39,25 @@ from onfly.spec.properties import PropertiesSpec
 STRESS_KBAR = 3.0
 FORCE = "100 meV/Å"
 # what is asked of the model while it is tuned
-SETTINGS = ("energy", "all", "all-npt")
+SETTINGS = ("energy", "all", "all-npt", "cold")
+COLD = (50.0, 300.0)  # K, of the first two thirds of a run with the settings ``cold``
 
 
 def spec_of(case: Case, name: str, n_steps: int, seed: int, max_labels: int) -> RunSpec:
     """Return the settings of a run.
 
     ``energy``: the tolerance of the case, at constant volume. ``all``: forces and stress as well.
-    ``all-npt``: in an NPT ensemble besides.
+    ``all-npt``: in an NPT ensemble besides. ``cold``: the same, by way of colder stages with an
+    audit every 25 steps, since properties are those of the crystal at rest.
     """
-    temperature = case.stages[0][0]
-    stage: dict[str, Any] = {"n_steps": n_steps, "temperature": temperature}
-    if name == "all-npt":
-        stage |= {"ensemble": "npt", "pressure": 0.0}
+    temperatures = [case.stages[0][0]]
+    if name == "cold":
+        temperatures = [*COLD, *temperatures]
+    barostat = {"ensemble": "npt", "pressure": 0.0} if name in ("all-npt", "cold") else {}
+    stages = [
+        {"n_steps": n_steps // len(temperatures), "temperature": kelvin, **barostat}
+        for kelvin in temperatures
+    ]
     tolerances: list[dict[str, Any]] = [{"quantity": "energy", "value": case.threshold}]
     if name != "energy":
         tolerances += [
@@ -62,7 +68,8 @@ def spec_of(case: Case, name: str, n_steps: int, seed: int, max_labels: int) -> 
         {
             "foundation_model": case.student,
             "tolerance": tolerances,
-            "stages": [stage],
+            "stages": stages,
+            "audit_interval": 25 if name == "cold" else 100,
             "time_step": case.time_step,
             "seed": seed,
             "stopping": {"max_labels": max_labels},
