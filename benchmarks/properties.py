@@ -132,7 +132,7 @@ def measure(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return how many errors the bars hold, and the size of errors before and after.
+    """Return how many errors the bars hold, and medians of the errors before and after.
 
     Values that symmetry fixes have neither error nor bar and are left out, as are energies, whose
     zero belongs to the run.
@@ -142,7 +142,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
     def relative(name: str) -> float:
         errors = [(row[name] - row["truth"]) / row["truth"] for row in kept if row["truth"]]
-        return float(100 * np.sqrt(np.mean(np.square(errors))))
+        return float(100 * np.median(np.abs(errors)))
 
     return {
         "n": len(z),
@@ -183,6 +183,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )  # fmt: skip
         names = [f"{row['name']}" for row in chosen]
         axes.set_xticks(x, names, rotation=60, ha="right")
+        axes.set_yscale("symlog", linthresh=10, linscale=1.5)
+        axes.set_yticks([-100, -30, -10, -5, 0, 5, 10, 30, 100])
+        axes.set_yticklabels(["-100", "-30", "-10", "-5", "0", "5", "10", "30", "100"])
         axes.set_ylabel("off the teacher (%)")
         axes.set_title(f"{case}, tolerances: {settings}", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
