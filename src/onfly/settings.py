@@ -31,17 +31,33 @@ _COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,99}")
 
 
 class SettingsError(ValueError):
-    """Settings of the machine that cannot be used; the message names file or variable."""
+    """Settings of the machine that cannot be used; the message names file or variable.
+
+    Examples
+    --------
+    >>> get_settings(DEVICE="gpu")
+    Traceback (most recent call last):
+        ...
+    onfly.settings.SettingsError: setting DEVICE: 'gpu' is no device of torch: use cpu, ...
+    """
 
 
 class OnflySettings(BaseSettings):
     """Settings of onfly on this machine.
+
+    From ``~/.onfly.yaml`` (or the file that ``ONFLY_CONFIG_FILE`` names) and variables ``ONFLY_…``,
+    which come first. Documents are limited in MB, files in GB.
 
     Raises
     ------
     ValueError
         If the settings file cannot be read or holds an unknown key; the message names the file,
         the key and the keys there are.
+
+    Examples
+    --------
+    >>> OnflySettings(DEVICE="cuda:1").DEVICE
+    'cuda:1'
     """
 
     model_config = SettingsConfigDict(
@@ -169,10 +185,25 @@ def _read_file(path: Path, known: set[str]) -> dict[str, Any]:
 def get_settings(**overrides: Any) -> OnflySettings:
     """Read the settings afresh, so that changes of file and environment are seen.
 
+    Parameters
+    ----------
+    **overrides
+        Fields of `OnflySettings` that come before file and environment.
+
+    Returns
+    -------
+    OnflySettings
+        Validated.
+
     Raises
     ------
     SettingsError
         If one cannot be used; the message names it, and where it was given.
+
+    Examples
+    --------
+    >>> get_settings(N_WORKERS=4).N_WORKERS
+    4
     """
     try:
         return OnflySettings(**overrides)

@@ -32,7 +32,15 @@ _FRAME = re.compile(r"(.+)@(-?\d+)")
 
 
 class StructureError(ValueError):
-    """A structure that cannot be used; the message says why and what to do."""
+    """A structure that cannot be used; the message says why and what to do.
+
+    Examples
+    --------
+    >>> read_structure("nowhere.cif")
+    Traceback (most recent call last):
+        ...
+    onfly.structures.StructureError: ...
+    """
 
 
 def check_structure(
@@ -61,6 +69,14 @@ def check_structure(
         If it has no atoms, too many, partial occupancies, unknown elements, coordinates or a cell
         that are not finite, a cell without volume, only some periodic directions, or atoms on top
         of each other.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> check_structure(Structure(Lattice.cubic(3.0), ["Cu", "Cu"], [[0, 0, 0], [0.01, 0, 0]]))
+    Traceback (most recent call last):
+        ...
+    onfly.structures.StructureError: the structure: atoms 1 and 2 (Cu, Cu) are 0.03 Å apart, ...
     """
     if not isinstance(structure, (Structure, Molecule)):
         raise StructureError(
@@ -161,6 +177,27 @@ def from_atoms(atoms: Atoms) -> Structure | Molecule:
     """Return a Structure, or a Molecule if no direction is periodic.
 
     Constraints, velocities and results are left behind.
+
+    Parameters
+    ----------
+    atoms
+        Periodic in all directions or in none.
+
+    Returns
+    -------
+    Structure or Molecule
+        Positions in Å; sites in the order of the atoms.
+
+    Raises
+    ------
+    StructureError
+        If only some directions are periodic.
+
+    Examples
+    --------
+    >>> from ase.build import bulk, molecule
+    >>> type(from_atoms(bulk("Cu"))).__name__, type(from_atoms(molecule("H2O"))).__name__
+    ('Structure', 'Molecule')
     """
     plain = Atoms(
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
@@ -186,11 +223,23 @@ def read_structure(
     max_atoms
         See `check_structure`.
 
+    Returns
+    -------
+    Structure or Molecule
+        Positions in Å; sites in the order of the file.
+
     Raises
     ------
     StructureError
         If the file is not there, is empty, cannot be read, holds several configurations, leaves
         open whether it is a crystal, or holds a structure that `check_structure` refuses.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> bulk("Cu", cubic=True).write("copper.vasp")
+    >>> read_structure("copper.vasp").formula
+    'Cu4'
     """
     file, frame = _find(path)
     _refuse_impossible_number(file)

@@ -46,6 +46,16 @@ EV_PER_ENERGY_UNIT: dict[str, float] = {
 def energy_to_ev(value: float, unit: str) -> float:
     """Convert an energy (or, with the same factor, an energy per length) to eV.
 
+    Parameters
+    ----------
+    value, unit
+        Number and unit.
+
+    Returns
+    -------
+    float
+        eV, or eV per the same length.
+
     Raises
     ------
     ValueError
@@ -79,7 +89,17 @@ def stress_from_task(stress: object, unit: Literal["kbar", "GPa"], sign: int) ->
     Returns
     -------
     numpy.ndarray
-        Shape (3, 3).
+        eV/Å³, shape (3, 3).
+
+    Raises
+    ------
+    ValueError
+        If the stress has another shape.
+
+    Examples
+    --------
+    >>> stress_from_task([[-10, 0, 0], [0, -10, 0], [0, 0, -10]], "kbar", sign=-1).round(5)[0]
+    array([ 0.00624, -0.     , -0.     ])
     """
     import numpy as np
 
@@ -90,7 +110,24 @@ def stress_from_task(stress: object, unit: Literal["kbar", "GPa"], sign: int) ->
 
 
 def stress_to_kbar(stress: np.ndarray) -> np.ndarray:
-    """Convert eV/Å³, tension positive, to VASP's kbar, compression positive."""
+    """Convert eV/Å³, tension positive, to VASP's kbar, compression positive.
+
+    Parameters
+    ----------
+    stress
+        eV/Å³, any shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        kbar, the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stress_to_kbar(np.array([0.00624])).round(2)
+    array([-10.])
+    """
     import numpy as np
 
     return -np.asarray(stress) / KBAR

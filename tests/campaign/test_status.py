@@ -21,6 +21,7 @@ from onfly.settings import get_settings
 from onfly.testing.models import toy_model
 from tests.campaign.conftest import metals
 
+RUNS = [f"many-{index:03d}" for index in range(4)]
 NOWHERE = ArtifactRef(path="none", sha256="0" * 64, nbytes=0)
 
 
@@ -103,6 +104,19 @@ def test_every_compound_has_its_line(campaign, app):
     assert "10 compounds:" in text.output
     assert "2 waiting" in text.output
     assert "at the pace so far" in text.output
+
+
+def test_the_table_fits_80_columns(campaign, app):
+    campaign(4, n_waiting=1)
+    for words in (["status", "--campaign", "many"], ["status"]):
+        found = CliRunner(env={"COLUMNS": "80"}).invoke(app, words)
+        assert found.exit_code == 0, found.output
+        lines = found.output.splitlines()
+        rows = {run_id: [x for x in lines if x.strip().startswith(run_id)] for run_id in RUNS}
+        for run_id, (row, *notes) in rows.items():
+            assert len(row) <= 80
+            assert {run_id, "4 of 5"} <= {row.split()[0], " ".join(row.split()[-3:])}
+            assert any("no convergence" in note or "3 failures" in note for note in notes)
 
 
 def test_rest_counts_compounds_that_have_not_begun(campaign):

@@ -7,19 +7,30 @@ import shutil
 
 import numpy as np
 import pytest
+from monty.json import jsanitize
 from pymatgen.core import Lattice, Molecule, Structure
 
 from onfly.labels import store as store_module
 from onfly.labels.ase import AseLabelMaker
 from onfly.labels.errors import DamagedLabelError, LabelError, MissingLabelError
 from onfly.labels.extract import extract_label
-from onfly.labels.reuse import save_label
 from onfly.labels.store import LabelStore
 from onfly.schemas.label import RUN_FIELDS
 
 from .conftest import rattled
 
 KEY = "e_fr_energy"
+
+
+def save_label(label, directory):
+    """Write a label where and as version 0.1 did."""
+    amounts = label.structure.composition.get_el_amt_dict()
+    formula = "".join(f"{symbol}{amounts[symbol]:g}" for symbol in sorted(amounts))
+    folder = directory / label.input_hash[:32] / formula
+    folder.mkdir(parents=True)
+    path = folder / f"{label.structure_hash[:32]}.json"
+    path.write_text(json.dumps(jsanitize(label.model_dump(mode="json"), strict=True)))
+    return path
 
 
 def labelled(structure, **context):

@@ -17,8 +17,17 @@ class CorrelatedMean:
 
     Attributes
     ----------
+    mean, standard_error
+        In the unit of the series.
+    n
+        Number of samples.
     n_effective
         Number of independent samples that would give the same standard error.
+
+    Examples
+    --------
+    >>> CorrelatedMean(mean=0.5, standard_error=0.02, n=1000, n_effective=52.0).n_effective
+    52.0
     """
 
     mean: float
@@ -28,7 +37,23 @@ class CorrelatedMean:
 
 
 def autocorrelation(values: ArrayLike) -> np.ndarray:
-    """Normalised autocorrelation function at lags 0, 1, …, n - 1 (zero for a constant series)."""
+    """Normalised autocorrelation function at lags 0, 1, …, n - 1 (zero for a constant series).
+
+    Parameters
+    ----------
+    values
+        Shape (n,), any unit.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), without unit.
+
+    Examples
+    --------
+    >>> autocorrelation([1.0, -1.0, 1.0, -1.0]).round(6)
+    array([ 1., -1.,  1., -1.])
+    """
     x = np.asarray(values, dtype=float).ravel()
     x = x - x.mean()
     n = x.size
@@ -45,10 +70,26 @@ def correlated_mean(values: ArrayLike) -> CorrelatedMean:
     The statistical inefficiency g = 1 + 2 Σ (1 - t/n) ρ(t) is summed to the first lag at which
     the autocorrelation is no longer positive (Chodera et al., JCTC 3, 26 (2007), eq. 20-22).
 
+    Parameters
+    ----------
+    values
+        Shape (n,), any unit.
+
+    Returns
+    -------
+    CorrelatedMean
+        In that unit.
+
     Raises
     ------
     ValueError
         For fewer than two or non-finite values.
+
+    Examples
+    --------
+    >>> found = correlated_mean([1.0, 1.2, 0.9, 1.1, 1.0, 0.8])
+    >>> round(found.mean, 2), round(found.standard_error, 3)
+    (1.0, 0.058)
     """
     x = np.asarray(values, dtype=float).ravel()
     if x.size < 2:

@@ -28,6 +28,13 @@ class LabelFrequency:
         Probability to see at least this many labels inside if labels ignored the events.
     method
         The test that gave it.
+
+    Examples
+    --------
+    >>> found = LabelFrequency(inside=12, outside=20, steps_inside=100, steps_outside=400,
+    ...                        p_value=0.01, method="shift")
+    >>> round(found.ratio, 2)
+    2.4
     """
 
     inside: int
@@ -80,6 +87,8 @@ def label_frequency(
     ----------
     label_steps, event_steps
         MD steps, from 0 to n_steps - 1; at most one label a step.
+    n_steps
+        Number of MD steps.
     half_window
         Steps on either side of an event. A window of 15 fs at 1.5 fs a step is 5.
     method
@@ -88,11 +97,24 @@ def label_frequency(
         labels as independent of each other, and find too much when they come in bursts.
     n_resamples
         Random shifts; if it exceeds ``n_steps`` - 1, every shift is tried once instead.
+    seed
+        Of the random shifts.
 
     Returns
     -------
     LabelFrequency
         With p = 1 if there are no labels or no events.
+
+    Raises
+    ------
+    ValueError
+        If a step or the window is impossible, or the method unknown.
+
+    Examples
+    --------
+    >>> found = label_frequency([10, 11, 52, 90], [10, 50], n_steps=100, half_window=3)
+    >>> found.inside, found.outside, found.ratio > 1
+    (3, 1, True)
     """
     if n_steps < 1 or half_window < 0:
         raise ValueError("n_steps must be positive and half_window not negative")
@@ -139,6 +161,21 @@ def time_to_nearest(times: ArrayLike, event_times: ArrayLike) -> np.ndarray:
     """Signed time to the nearest event (negative before it), shape of ``times``.
 
     All NaN if there are no events.
+
+    Parameters
+    ----------
+    times, event_times
+        In one unit, such as fs or MD steps, shapes (n,) and (k,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), in the same unit.
+
+    Examples
+    --------
+    >>> time_to_nearest([0.0, 4.0, 9.0], [5.0])
+    array([-5., -1.,  4.])
     """
     t = np.asarray(times, dtype=float)
     events = np.sort(np.asarray(event_times, dtype=float))
@@ -155,12 +192,27 @@ def average_around(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average a series, such as the predicted std, over the steps around all events.
 
+    Parameters
+    ----------
+    values
+        One for each MD step, shape (n_steps,), any unit.
+    event_steps
+        MD steps of the events, shape (k,).
+    half_window
+        Steps on either side.
+
     Returns
     -------
     offset
         Steps from the event, shape (2 half_window + 1,).
     mean, standard_error
         Over the events whose window reaches there; NaN where there are too few.
+
+    Examples
+    --------
+    >>> offset, mean, error = average_around([0, 0, 1, 0, 0, 0, 3, 0, 0], [2, 6], half_window=1)
+    >>> offset, mean
+    (array([-1,  0,  1]), array([0., 2., 0.]))
     """
     x = np.asarray(values, dtype=float)
     events = _steps(event_steps, x.size, "event_steps")

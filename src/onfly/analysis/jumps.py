@@ -14,7 +14,20 @@ __all__ = ["Jump", "assign_hosts", "find_jumps", "residence_times"]
 
 @dataclass(frozen=True)
 class Jump:
-    """One hop: frame at which ``particle`` leaves ``origin`` for ``target`` (atom indices)."""
+    """One hop: frame at which ``particle`` leaves ``origin`` for ``target`` (atom indices).
+
+    Attributes
+    ----------
+    frame
+        First frame with the new host.
+    particle, origin, target
+        Indices of the mobile atom and of the two hosts.
+
+    Examples
+    --------
+    >>> Jump(frame=120, particle=160, origin=64, target=71).target
+    71
+    """
 
     frame: int
     particle: int
@@ -45,6 +58,8 @@ def assign_hosts(
 
     Parameters
     ----------
+    frames
+        Configurations of one trajectory, in the order of time.
     mobile, hosts
         A chemical symbol, or atom indices.
     margin
@@ -56,6 +71,19 @@ def assign_hosts(
         Indices of the mobile atoms, shape (n_mobile,).
     assignment
         Index of the host atom, shape (n_frames, n_mobile).
+
+    Raises
+    ------
+    ValueError
+        If there are no frames, a selection is empty, or the margin is negative.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> def frame(x):
+    ...     return Atoms("OOH", [[0, 0, 0], [4, 0, 0], [x, 0, 0]])
+    >>> assign_hosts([frame(1.0), frame(2.05), frame(3.0)], "H", "O")[1].ravel()
+    array([0, 0, 1])
     """
     if not frames:
         raise ValueError("no frames given")
@@ -91,10 +119,27 @@ def find_jumps(
 
     Parameters
     ----------
-    margin
+    frames, mobile, hosts, margin
         See `assign_hosts` (Å).
     min_stay
         Frames a particle must stay with the new host, or the hop and the return do not count.
+
+    Returns
+    -------
+    list of Jump
+        By frame.
+
+    Raises
+    ------
+    ValueError
+        As of `assign_hosts`.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> frames = [Atoms("OOH", [[0, 0, 0], [4, 0, 0], [x, 0, 0]]) for x in (1.0, 1.2, 3.0, 3.1)]
+    >>> find_jumps(frames, "H", "O")
+    [Jump(frame=2, particle=2, origin=0, target=1)]
     """
     particles, assignment = assign_hosts(frames, mobile, hosts, margin)
     jumps: list[Jump] = []
@@ -115,6 +160,21 @@ def residence_times(jumps: Sequence[Jump]) -> np.ndarray:
     """Frames between successive hops of each particle, shape (n,).
 
     The stays cut off by the start and the end of the trajectory are left out.
+
+    Parameters
+    ----------
+    jumps
+        Of `find_jumps`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Number of frames, shape (n,).
+
+    Examples
+    --------
+    >>> residence_times([Jump(10, 5, 0, 1), Jump(34, 5, 1, 2), Jump(40, 6, 3, 0)])
+    array([24])
     """
     times: list[int] = []
     for particle in sorted({jump.particle for jump in jumps}):

@@ -34,6 +34,8 @@ def unwrap(frames: Sequence[Atoms], remove_drift: bool = False) -> np.ndarray:
 
     Parameters
     ----------
+    frames
+        Configurations of one trajectory, in the order of time.
     remove_drift
         Subtract the motion of the centre of mass.
 
@@ -41,6 +43,18 @@ def unwrap(frames: Sequence[Atoms], remove_drift: bool = False) -> np.ndarray:
     -------
     numpy.ndarray
         Positions in Å, shape (n_frames, n_atoms, 3).
+
+    Raises
+    ------
+    ValueError
+        If there are no frames, or the number of atoms changes.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> frames = [Atoms("He", [[x, 0, 0]], cell=[5, 5, 5], pbc=True) for x in (4.5, 0.1)]
+    >>> unwrap(frames)[:, 0, 0].round(6)
+    array([4.5, 5.1])
     """
     if not frames:
         raise ValueError("no frames given")
@@ -77,6 +91,18 @@ def mean_squared_displacement(positions: np.ndarray, max_lag: int | None = None)
     -------
     numpy.ndarray
         Å², shape (max_lag + 1,).
+
+    Raises
+    ------
+    ValueError
+        If the positions have another shape, or fewer than two frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> line = np.arange(4.0)[:, None, None] * np.array([1.0, 0.0, 0.0])  # 1 Å a frame
+    >>> mean_squared_displacement(line).round(6)
+    array([0., 1., 4., 9.])
     """
     x = np.asarray(positions, dtype=float)
     if x.ndim != 3 or x.shape[2] != 3 or x.shape[1] == 0:
@@ -110,6 +136,13 @@ class Diffusion:
         95 % interval from Student's t over the blocks, Å²/fs.
     blocks
         Coefficient of each block, shape (n_blocks,), Å²/fs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = Diffusion(2e-5, 3e-6, (1.2e-5, 2.8e-5), blocks=np.array([1.8e-5, 2.2e-5]))
+    >>> f"{found.cm2_per_s:.1e} cm²/s"
+    '2.0e-06 cm²/s'
     """
 
     coefficient: float
@@ -144,11 +177,26 @@ def diffusion_coefficient(
     fit
         Window of lags of the fit, as fractions of the length of a block. Short lags hold the
         ballistic part and vibrations, long ones have no statistics.
+    dimensions
+        Number d of directions in which the atoms move.
+
+    Returns
+    -------
+    Diffusion
+        In Å²/fs.
 
     Raises
     ------
     ValueError
         If there are fewer than two blocks or a block is too short for a fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> walk = np.random.default_rng(0).normal(scale=0.1, size=(2000, 8, 3)).cumsum(axis=0)
+    >>> found = diffusion_coefficient(walk, time_step=10.0)  # 0.1² / (2 · 10 fs) = 5e-4 Å²/fs
+    >>> round(found.coefficient, 5), round(found.standard_error, 5)
+    (0.00048, 4e-05)
     """
     arrays = [runs] if isinstance(runs, np.ndarray) else list(runs)
     if not time_step > 0:

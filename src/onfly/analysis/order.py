@@ -30,6 +30,31 @@ def bond_length_distortion(
     For every centre the standard deviation of its ``n_neighbours`` shortest bonds over their
     mean, averaged over the centres. Of a Jahn-Teller distorted octahedron (LaMnO3: Mn, O, 6) it is
     finite in the ordered phase; thermal motion alone gives a smaller value that grows as √T.
+
+    Parameters
+    ----------
+    centre, ligand
+        Chemical symbols.
+    n_neighbours
+        Bonds of a centre.
+
+    Returns
+    -------
+    callable
+        Of Atoms, without unit. It raises a ValueError where a centre has too few ligands.
+
+    Raises
+    ------
+    ValueError
+        By the function that is returned.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> salt = bulk("NaCl", "rocksalt", 5.64, cubic=True) * 2
+    >>> salt.rattle(0.1, seed=0)
+    >>> round(bond_length_distortion("Na", "Cl")(salt), 3)
+    0.045
     """
 
     def distortion(atoms: Atoms) -> float:
@@ -55,6 +80,17 @@ def cell_anisotropy(repeats: tuple[float, float, float] = (1, 1, 1)) -> Callable
     repeats
         Divide the cell lengths by these first, so that a cubic phase gives 0; such as
         (√2, 2, √2) for the Pnma setting of a perovskite.
+
+    Returns
+    -------
+    callable
+        Of Atoms, without unit.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> round(cell_anisotropy()(Atoms("He", cell=[4.0, 4.0, 4.4], pbc=True)), 3)
+    0.097
     """
 
     def anisotropy(atoms: Atoms) -> float:
@@ -76,6 +112,12 @@ class StageMean:
         Mean of the given temperatures in K, None if none were given.
     average
         Mean with an error bar that allows for the correlation in time.
+
+    Examples
+    --------
+    >>> from onfly.analysis.averages import CorrelatedMean
+    >>> StageMean(0, 300.0, CorrelatedMean(0.1, 0.01, 500, 40.0)).temperature
+    300.0
     """
 
     stage: int
@@ -102,10 +144,23 @@ def stage_means(
     discard
         Fraction of each stage left out at its start, while the phase equilibrates.
 
+    Returns
+    -------
+    list of StageMean
+        One for each stage, in the unit of the order parameter.
+
     Raises
     ------
     ValueError
         If shapes differ or a stage keeps fewer than two frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> values = np.random.default_rng(0).normal([0.1] * 100 + [0.3] * 100, 0.01)
+    >>> found = stage_means(values, [0] * 100 + [1] * 100, [300] * 100 + [600] * 100)
+    >>> [(s.stage, s.temperature, round(s.average.mean, 2)) for s in found]
+    [(0, 300.0, 0.1), (1, 600.0, 0.3)]
     """
     x, s = np.asarray(values, dtype=float), np.asarray(stages)
     t = None if temperatures is None else np.asarray(temperatures, dtype=float)
@@ -127,10 +182,28 @@ def stage_means(
 def difference_of_stages(first: StageMean, second: StageMean) -> tuple[float, float, float]:
     """Tell two stages apart (Welch's test with the effective numbers of samples).
 
+    Parameters
+    ----------
+    first, second
+        Of `stage_means`.
+
     Returns
     -------
     difference, standard_error, p_value
-        Of second minus first; p is two-sided.
+        Of second minus first, in the unit of the order parameter; p is two-sided.
+
+    References
+    ----------
+    B. L. Welch, Biometrika 34, 28 (1947).
+
+    Examples
+    --------
+    >>> from onfly.analysis.averages import CorrelatedMean
+    >>> cold = StageMean(0, 300.0, CorrelatedMean(0.10, 0.01, 500, 40.0))
+    >>> hot = StageMean(1, 900.0, CorrelatedMean(0.04, 0.01, 500, 40.0))
+    >>> difference, error, p_value = difference_of_stages(cold, hot)
+    >>> round(difference, 3), round(error, 3), p_value < 0.001
+    (-0.06, 0.014, True)
     """
     a, b = first.average, second.average
     difference = b.mean - a.mean

@@ -26,6 +26,12 @@ class RadialDistribution:
         Mean number of neighbours up to the outer edge of each bin, shape (n_bins,).
     n_frames
         Frames averaged over.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RadialDistribution(np.array([1.0]), np.array([0.0]), np.array([0.0]), n_frames=1).n_frames
+    1
     """
 
     r: np.ndarray
@@ -70,13 +76,27 @@ def radial_distribution(
         Periodic in all directions; the cell may change from frame to frame.
     r_max
         Largest distance in Å.
+    n_bins
+        Number of bins up to there.
     pair
         Chemical symbols (centre, neighbour); all atoms unless given.
+
+    Returns
+    -------
+    RadialDistribution
+        Averaged over the frames.
 
     Raises
     ------
     ValueError
         If there are no frames, a frame is not periodic or an element is absent.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> found = radial_distribution(bulk("Cu", cubic=True), r_max=3.0, n_bins=30)
+    >>> float(found.coordination[-1].round(6))
+    12.0
     """
     if not r_max > 0 or n_bins < 1:
         raise ValueError("r_max must be positive and n_bins at least 1")

@@ -35,6 +35,13 @@ def read_trajectory(folder: str | Path, first_step: int = 0, *, trajectory: int 
     ------
     FileNotFoundError
         If there is no trajectory.
+
+    Examples
+    --------
+    >>> read_trajectory("nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: no trajectory in nowhere: is it the folder of a run?
     """
     root = Path(folder).expanduser()
     paths = sorted(root.glob(f"trajectories/{trajectory:03d}/trajectory/[!.]*.extxyz"))

@@ -22,6 +22,13 @@ class Transition:
         First frame inside the core of the new state.
     left
         Last frame inside the core of the old state.
+    origin, target
+        Names of the two states.
+
+    Examples
+    --------
+    >>> Transition(frame=52, left=47, origin="gauche", target="trans").target
+    'trans'
     """
 
     frame: int
@@ -31,12 +38,48 @@ class Transition:
 
 
 def coordinate_series(frames: Iterable[Atoms], coordinate: Callable[[Atoms], float]) -> np.ndarray:
-    """Evaluate a function of the atoms at every frame, shape (n_frames,)."""
+    """Evaluate a function of the atoms at every frame, shape (n_frames,).
+
+    Parameters
+    ----------
+    frames
+        Configurations.
+    coordinate
+        The function, such as that of `dihedral`.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the unit of the function, shape (n_frames,).
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> coordinate_series([molecule("H2O")], lambda atoms: atoms.get_distance(0, 1)).round(2)
+    array([0.97])
+    """
     return np.array([float(coordinate(atoms)) for atoms in frames])
 
 
 def dihedral(i: int, j: int, k: int, m: int) -> Callable[[Atoms], float]:
-    """Return the function that gives the dihedral of four atoms in degrees, from 0 to 360."""
+    """Return the function that gives the dihedral of four atoms in degrees, from 0 to 360.
+
+    Parameters
+    ----------
+    i, j, k, m
+        Indices of the atoms; the angle is that about the bond from j to k.
+
+    Returns
+    -------
+    callable
+        Of Atoms; in periodic cells bonds go to the nearest image.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> float(round(dihedral(2, 0, 1, 3)(molecule("H2O2"))))
+    121.0
+    """
 
     def angle(atoms: Atoms) -> float:
         return float(atoms.get_dihedral(i, j, k, m, mic=bool(atoms.pbc.any())))
@@ -56,17 +99,27 @@ def state_series(
     Parameters
     ----------
     values
-        Shape (n_frames,).
+        In any unit, shape (n_frames,).
     cores
-        Name to (low, high). With a period, low > high means that the core holds the seam, such as
-        (330, 30) degrees.
+        Name to (low, high), in the unit of the values. With a period, low > high means that the
+        core holds the seam, such as (330, 30) degrees.
     period
         360 for an angle in degrees.
+
+    Returns
+    -------
+    list of str or None
+        One for each frame.
 
     Raises
     ------
     ValueError
-        If a value lies in two cores.
+        If a value lies in two cores, there is no core, or one has no width.
+
+    Examples
+    --------
+    >>> state_series([60, 120, 178, 120], {"gauche": (30, 90), "trans": (150, 210)}, period=360)
+    ['gauche', 'gauche', 'trans', 'trans']
     """
     x = np.asarray(values, dtype=float)
     if period is not None:
@@ -94,7 +147,29 @@ def state_series(
 def find_transitions(
     values: ArrayLike, cores: Mapping[str, tuple[float, float]], period: float | None = None
 ) -> list[Transition]:
-    """List the changes of state; see `state_series` for the arguments."""
+    """List the changes of state; see `state_series` for the arguments.
+
+    Parameters
+    ----------
+    values, cores, period
+        See `state_series`.
+
+    Returns
+    -------
+    list of Transition
+        By frame.
+
+    Raises
+    ------
+    ValueError
+        As of `state_series`.
+
+    Examples
+    --------
+    >>> found = find_transitions([60, 62, 120, 178, 181], {"gauche": (30, 90), "trans": (150, 210)})
+    >>> [(t.left, t.frame, t.target) for t in found]
+    [(1, 3, 'trans')]
+    """
     x = np.asarray(values, dtype=float)
     states = state_series(x, cores, period)
     wrapped = x if period is None else np.mod(x, period)

@@ -27,11 +27,35 @@ _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x
 
 
 class ArtifactError(ValueError):
-    """A file of the artifact directory is missing, was changed or is of a refused kind."""
+    """A file of the artifact directory is missing, was changed or is of a refused kind.
+
+    Examples
+    --------
+    >>> decode_tensors(b"no tensors")
+    Traceback (most recent call last):
+        ...
+    onfly.artifacts.files.ArtifactError: data is not a safetensors file: ...
+    """
 
 
 def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Serialise tensors as a safetensors file; equal tensors give equal bytes."""
+    """Serialise tensors as a safetensors file; equal tensors give equal bytes.
+
+    Parameters
+    ----------
+    tensors
+        Name to tensor.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
+
+    Examples
+    --------
+    >>> encode_tensors({"w": torch.ones(2)}) == encode_tensors({"w": torch.ones(2)})
+    True
+    """
     # clones, since safetensors refuses tensors that share storage
     return safetensors.torch.save(
         {
@@ -46,10 +70,29 @@ def decode_tensors(
 ) -> dict[str, Tensor]:
     """Read tensors from the bytes of a safetensors file.
 
+    Parameters
+    ----------
+    data
+        Content of the file.
+    device
+        Where the tensors go.
+    source
+        What to call it in messages.
+
+    Returns
+    -------
+    dict
+        Name to tensor.
+
     Raises
     ------
     ArtifactError
         If the bytes are a pickle, or not a safetensors file.
+
+    Examples
+    --------
+    >>> decode_tensors(encode_tensors({"w": torch.ones(2)}))["w"]
+    tensor([1., 1.])
     """
     refuse_pickle(data, source)
     try:
@@ -79,6 +122,18 @@ class ArtifactStore:
     ----------
     root
         The artifact directory; references are relative to it.
+
+    Raises
+    ------
+    ArtifactError
+        By what reads: a file is missing, was changed, or is of a refused kind.
+
+    Examples
+    --------
+    >>> store = ArtifactStore("artifacts")
+    >>> ref = store.save_arrays({"positions": np.zeros((4, 3))}, "md")
+    >>> store.load_arrays(ref)["positions"].shape
+    (4, 3)
     """
 
     def __init__(self, root: str | Path) -> None:

@@ -64,6 +64,19 @@ class RunWorkspace:
     ------
     ValueError
         If the identifier cannot be a folder name.
+    FileNotFoundError, ArtifactError
+        By what reads: there is no such run, or a file is damaged.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run
+    >>> run = RunWorkspace(get_settings().ARTIFACT_DIR, "r")
+    >>> run.exists()
+    False
+    >>> run.write_state(toy_run("r"))
+    >>> run.read_state().phase
+    'start'
     """
 
     def __init__(self, root: str | Path, run_id: str) -> None:
@@ -270,6 +283,22 @@ def list_runs(root: str | Path) -> list[RunWorkspace]:
     """Return the runs that have a state under an artifact directory, sorted by name.
 
     Folders whose name is none of ours, such as copies made by hand, are left out.
+
+    Parameters
+    ----------
+    root
+        The artifact directory.
+
+    Returns
+    -------
+    list of RunWorkspace
+        Empty if there are none.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> "v0-1" in [run.run_id for run in list_runs(get_settings().ARTIFACT_DIR)]
+    True
     """
     return [RunWorkspace(root, folder.name) for folder in run_folders(root)]
 

@@ -49,6 +49,24 @@ class Calibration:
     ------
     ValueError
         If a field is not finite or out of range.
+
+    References
+    ----------
+    T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j, section on
+    the decision.
+
+    Examples
+    --------
+    The probability of an error above 50 meV at a predicted std of 10 meV, before and after four
+    errors:
+
+    >>> calibration = Calibration()
+    >>> round(calibration.exceedance(std=0.010, threshold=0.050), 3)
+    0.148
+    >>> for error in (0.004, -0.012, 0.007, 0.001):
+    ...     calibration = calibration.update(error, std=0.010)
+    >>> round(calibration.exceedance(std=0.010, threshold=0.050), 3)
+    0.026
     """
 
     shape: float = 1.5

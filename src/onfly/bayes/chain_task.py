@@ -68,6 +68,16 @@ class ChainSettings:
         Learn σ_F of each atom by a head, as in the paper. False gives the members no heads and
         keeps σ_F at its base: a head takes the errors that a short chain has not got rid of yet for
         noise.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible.
+
+    Examples
+    --------
+    >>> ChainSettings(n_steps=400, batch_size=3).friction
+    0.1
     """
 
     n_steps: int = 2000

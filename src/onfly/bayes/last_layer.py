@@ -46,6 +46,9 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     Parameters
     ----------
+    n_steps, batch_size, step_size, prior_std, head_std, friction, beta, eps, burn_in, ramp, \
+    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new
+        Of the chain, as in `ChainSettings`.
     update_steps
         Steps of an update that goes on from an earlier one, where they are fewer than `n_steps`;
         `steps_per_new` counts as ever. None takes `n_steps`.
@@ -65,6 +68,22 @@ class LastLayerPosterior(ChainSettings, Posterior):
     scale_memory
         Number of newest labels to whose errors, before they were learned, s is fitted. 0 keeps
         `scale`.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible.
+
+    References
+    ----------
+    The page "Theory" of the documentation; a Gaussian over the last layer by F. Bigi, S. Chong,
+    M. Ceriotti, F. Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024).
+
+    Examples
+    --------
+    >>> posterior = LastLayerPosterior(n_steps=400)
+    >>> posterior.kind, posterior.n_members, posterior.force_draws
+    ('last_layer', 1, 8)
     """
 
     n_steps: int = 200

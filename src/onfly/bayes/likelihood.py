@@ -30,6 +30,20 @@ class LikelihoodScales:
         σ_F of a force component where the head gives 0 (0.1 kcal/mol/Å in the paper).
     stress_std
         σ_S of a stress component (0.1/16 kcal/mol/Å³ in the paper).
+
+    Raises
+    ------
+    ValueError
+        If one is not finite and positive.
+
+    Examples
+    --------
+    σ_E for a tolerance of 50 meV, as in the paper and balanced for a cell of 8 atoms:
+
+    >>> round(LikelihoodScales.for_threshold(0.05).energy_std, 4)
+    0.005
+    >>> round(LikelihoodScales.for_threshold(0.20, n_atoms=8).energy_std, 4)
+    0.0071
     """
 
     energy_std: float

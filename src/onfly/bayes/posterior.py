@@ -10,8 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -26,6 +24,7 @@ from torch import Tensor
 from onfly.bayes import ensemble
 from onfly.bayes.parallel import ChainPool, TargetFactory
 from onfly.potentials import Params, Potential
+from onfly.spec.entry_points import attribute, paths_of
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -56,9 +55,18 @@ class PosteriorState:
     kind
         Kind of the posterior that made it.
     members
-        Parameters of each member, and of its head where the posterior learns one.
+        Parameters of each member by name, in the shapes of `Potential.parameters`, and of its head
+        where the posterior learns one.
     extra
         Other tensors of the posterior, such as a Cholesky factor.
+
+    Examples
+    --------
+    >>> from onfly.potentials import load_foundation
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 4})
+    >>> state = posterior.initial(load_foundation("toy", elements=["Cu"]), ("my run",))
+    >>> len(state.members), state.kind
+    (4, 'sghmc')
     """
 
     kind: str
@@ -75,9 +83,14 @@ class UpdateInfo:
     traces
         Record of each chain (see `onfly.bayes.chain.ChainTrace`).
     cpu_seconds
-        CPU time of all chains.
+        CPU time of all chains, s.
     n_reused
         Chains whose results were found in the cache directory.
+
+    Examples
+    --------
+    >>> UpdateInfo(traces=(), cpu_seconds=1.5).n_reused
+    0
     """
 
     traces: tuple[dict[str, Any], ...]
@@ -104,6 +117,14 @@ class MemberForces:
     force_slopes, stress_slopes
         Forces and stresses of the last layers that `Posterior.slope_weights` gave, shapes
         (M, S, N, 3) and (M, S, 3, 3); None where it gave none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> said = MemberForces(forces=torch.zeros(4, 2, 3), features=torch.zeros(4, 2, 16),
+    ...                     species=torch.tensor([29, 29]))
+    >>> said.stress is None
+    True
     """
 
     forces: Tensor
@@ -124,6 +145,19 @@ class Posterior(ABC):
         Name in `POSTERIORS`.
     n_members
         Number of members M.
+
+    Raises
+    ------
+    ValueError
+        By the subclasses: a setting is impossible.
+
+    Examples
+    --------
+    One of your own is in "Extending" of the documentation. Those there are:
+
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 4})
+    >>> isinstance(posterior, Posterior), posterior.kind, posterior.n_members
+    (True, 'sghmc', 4)
     """
 
     kind: ClassVar[str]
@@ -249,20 +283,49 @@ class Posterior(ABC):
 
 
 def posterior_kinds() -> dict[str, str]:
-    """Return all kinds of posterior as ``kind -> module:Class``; an own kind cannot be replaced."""
-    extra = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**extra, **POSTERIORS}
+    """Return all kinds of posterior as ``kind -> module:Class``; an own kind cannot be replaced.
+
+    Returns
+    -------
+    dict
+        Those of the package and of entry points.
+
+    Examples
+    --------
+    >>> posterior_kinds()["last_layer"]
+    'onfly.bayes.last_layer:LastLayerPosterior'
+    """
+    return {**paths_of(ENTRY_POINT_GROUP), **POSTERIORS}
 
 
 def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
     """Build a posterior from its kind and settings, such as ``{"kind": "sghmc", "n_members": 4}``.
 
+    Parameters
+    ----------
+    settings
+        `kind`, and the fields of its class.
+
+    Returns
+    -------
+    Posterior
+        A frozen dataclass.
+
     Raises
     ------
     ValueError
-        If the kind is unknown, or a setting is not one of that kind.
+        If the kind is unknown or cannot be imported, or a setting is not one of that kind.
     TypeError
         If an entry point names something that is not a posterior.
+
+    Examples
+    --------
+    >>> posterior_from_dict({"kind": "last_layer", "n_steps": 400}).n_steps
+    400
+    >>> posterior_from_dict({"kind": "laplace"})
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown posterior kind 'laplace': use one of ...
     """
     options = dict(settings)
     kind = options.pop("kind", None)
@@ -272,8 +335,7 @@ def posterior_from_dict(settings: Mapping[str, Any]) -> Posterior:
             f"unknown posterior kind {kind!r}: use one of {', '.join(posterior_kinds())}, or "
             f"install a package with an entry point in the group {ENTRY_POINT_GROUP}"
         )
-    module, _, name = path.partition(":")
-    cls = getattr(import_module(module), name)
+    cls = attribute(path, f"posterior {kind!r}")
     if not (isinstance(cls, type) and issubclass(cls, Posterior) and is_dataclass(cls)):
         raise TypeError(f"{path} is not a dataclass derived from onfly.bayes.Posterior")
     known = {f.name for f in fields(cls)}

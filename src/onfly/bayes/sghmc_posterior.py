@@ -28,6 +28,24 @@ class SGHMCPosterior(ChainSettings, Posterior):
     ----------
     n_members
         Number of chains M; at least 2, or there is no disagreement to measure.
+    n_steps, batch_size, step_size, prior_std, head_std, friction, beta, eps, burn_in, ramp, \
+    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new
+        Of the cycle, as in `ChainSettings`.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible.
+
+    References
+    ----------
+    T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j; cycles:
+    R. Zhang et al., arXiv:1902.03932.
+
+    Examples
+    --------
+    >>> SGHMCPosterior.paper().n_members, SGHMCPosterior(n_members=4).n_steps
+    (8, 2000)
     """
 
     n_members: int = 8

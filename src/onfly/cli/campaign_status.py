@@ -11,10 +11,10 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from onfly.cli.errors import fail
-from onfly.cli.records import doing, duration, run_folders, run_record
+from onfly.cli.records import duration, run_folders, run_record
+from onfly.cli.run_table import print_runs
 from onfly.flows.manifest import CampaignManifest, read_manifest
 from onfly.settings import OnflySettings
 
@@ -50,24 +50,7 @@ def show_campaign(campaign: str, settings: OnflySettings, *, as_json: bool = Fal
         typer.echo(json.dumps(records, indent=1))
         return
     console = Console()
-    names = ("run", "formula", "state", "now", "MD steps", "labels", "audits within", "rest", "")
-    table = Table(*names)
-    for r in records:
-        audits = f"{r['n_audits_within']}/{r['n_audits']}"
-        if r["coverage"] is not None:
-            audits += f" ({r['coverage']:.0%})"
-        table.add_row(
-            r["run_id"],
-            r["formula_pretty"],
-            r["state"],
-            doing(r),
-            f"{r['md_step']}/{r['n_steps_total']}" if r["n_steps_total"] else "",
-            str(r["n_labels"]),
-            audits,
-            duration(r["rest_seconds"]),
-            r["failure"] or "",
-        )
-    console.print(table)
+    print_runs(console, records, rest=True)
     console.print(summary(records), highlight=False)
     rest = rest_seconds(records)
     if rest:

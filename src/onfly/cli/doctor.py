@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -58,12 +59,13 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
     else:
-        table = Table("check", "")
-        for name in ("found", "remedy"):
-            table.add_column(name, overflow="fold")
+        # fits 80 columns: the remedy stands below what was found
+        table = Table("check", "", box=box.SIMPLE, pad_edge=False)
+        table.add_column("found", overflow="fold")
         for f in findings:
             # "onfly[mace]" is no markup
-            table.add_row(f.check, _MARKS[f.level], escape(f.message), escape(f.remedy))
+            remedy = f"\n→ {escape(f.remedy)}" if f.remedy else ""
+            table.add_row(f.check, _MARKS[f.level], escape(f.message) + remedy)
         Console().print(table)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)

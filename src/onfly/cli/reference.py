@@ -20,9 +20,9 @@ Made from the commands by `python -m onfly.cli.reference docs/commands.md`; `onf
 says the same. `onfly --install-completion` sets up the completion of your shell. Files of settings
 are described in [configuration](configuration.md).
 
-Exit codes: 0 *ready*, or done as asked; 1 something is left to mend (`onfly doctor`, `onfly campaign
-mend`); 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs more audits*; 70 internal error;
-130 Ctrl-C.
+Exit codes: 0 *ready*, or done as asked; 1 something is left to mend (`onfly doctor`, `onfly
+campaign mend`); 2 bad input; 3 *stopped*; 4 *not accurate enough* or *needs more audits*; 70
+internal error; 130 Ctrl-C.
 """
 
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from onfly.cli.errors import fail
-from onfly.cli.records import RecordError, doing, run_folders, run_record
+from onfly.cli.records import RecordError, run_folders, run_record
+from onfly.cli.run_table import print_runs
 from onfly.settings import get_settings
 
 __all__ = ["register"]
@@ -55,17 +55,4 @@ def status(
     if not records:
         console.print(f"no runs in {root}; start one with `onfly run CONFIG.yaml`")
         return
-    table = Table("run", "formula", "state", "now", "MD steps", "labels", "waits", "audits", "")
-    for r in records:
-        table.add_row(
-            r["run_id"],
-            r["formula_pretty"],
-            r["state"],
-            doing(r),
-            f"{r['md_step']}/{r['n_steps_total']}",
-            str(r["n_labels"]),
-            str(r["n_waits"]),
-            f"{r['n_audits_within']}/{r['n_audits']}",
-            r["last_failure"] or "",
-        )
-    console.print(table)
+    print_runs(console, records)

@@ -32,7 +32,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Calibrations:
-    """What past errors say about the standard deviations of energies, forces and stresses."""
+    """What past errors say about the standard deviations of energies, forces and stresses.
+
+    Parameters
+    ----------
+    energy, forces, stress
+        Of the cell (eV), of components by element (eV/Å), and of components (eV/Å³); the defaults
+        have seen no error.
+
+    Examples
+    --------
+    >>> Calibrations().energy.n
+    0.0
+    """
 
     energy: Calibration = field(default_factory=Calibration)
     forces: ForceCalibration = field(default_factory=ForceCalibration)
@@ -56,6 +68,11 @@ class Assessment:
         Name of the tolerance.
     where
         Indices of the atoms that are concerned; empty for the whole cell.
+
+    Examples
+    --------
+    >>> Assessment(fires=True, probability=0.08, exceeded=True, quantity="force", where=(3,)).where
+    (3,)
     """
 
     fires: bool
@@ -78,6 +95,11 @@ class Criterion(Protocol):
     -----
     One that judges the stress also has an attribute `needs_stress`, which is True; see the function
     of that name.
+
+    Examples
+    --------
+    >>> isinstance(EnergyCriterion(0.05), Criterion)
+    True
     """
 
     @property
@@ -124,6 +146,20 @@ class EnergyCriterion:
     ------
     ValueError
         If the threshold or the probability is impossible.
+
+    References
+    ----------
+    T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery 2026, 10.1039/d5dd00392j, equation 14.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onfly.dynamics.predictor import StepPrediction
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    ...                       stress=None)
+    >>> found = EnergyCriterion(0.05).assess(said, Calibrations())
+    >>> found.fires, round(found.probability, 2)
+    (True, 0.4)
     """
 
     threshold: float
@@ -165,6 +201,18 @@ class ForceCriterion:
     ------
     ValueError
         If the threshold or the probability is impossible, or no atom counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onfly.dynamics.predictor import StepPrediction
+    >>> std = np.full((2, 3), 0.02)
+    >>> std[1] = 0.2
+    >>> said = StepPrediction(energy=-1.0, energy_std=0.02, forces=np.zeros((2, 3)), forces_std=std,
+    ...                       stress=None)
+    >>> found = ForceCriterion(0.1, numbers=(29, 29), atoms=(0, 1)).assess(said, Calibrations())
+    >>> found.fires, found.where
+    (True, (1,))
     """
 
     threshold: float
@@ -219,6 +267,15 @@ class StressCriterion:
     ------
     ValueError
         If the threshold or the probability is impossible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onfly.dynamics.predictor import StepPrediction
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    ...                       stress=np.zeros((3, 3)), stress_std=np.full((3, 3), 1e-4))
+    >>> StressCriterion(0.002).assess(said, Calibrations()).fires
+    False
     """
 
     threshold: float
@@ -243,13 +300,46 @@ class StressCriterion:
 
 
 def needs_stress(criterion: Criterion) -> bool:
-    """Whether predictions must hold stress and its std for a criterion; if it says nothing, no."""
+    """Whether predictions must hold stress and its std for a criterion; if it says nothing, no.
+
+    Parameters
+    ----------
+    criterion
+        Any.
+
+    Returns
+    -------
+    bool
+        Its attribute of the same name, False without one.
+
+    Examples
+    --------
+    >>> needs_stress(StressCriterion(0.001)), needs_stress(EnergyCriterion(0.05))
+    (True, False)
+    """
     return bool(getattr(criterion, "needs_stress", False))
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Several criteria at once: any that fires asks for a label."""
+    """Several criteria at once: any that fires asks for a label.
+
+    Parameters
+    ----------
+    criteria
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> both = AnyOf([EnergyCriterion(0.05), ForceCriterion(0.1, numbers=(29,) * 4, atoms=(0, 1))])
+    >>> both.needs_forces_std, both.needs_stress
+    (True, False)
+    """
 
     criteria: Sequence[Criterion]
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from onfly.dynamics.criteria import Assessment, Calibrations, Criterion
 from onfly.dynamics.predictor import StepPrediction
+from onfly.spec.entry_points import attribute, paths_of
 
 __all__ = ["Watching", "criteria", "named_criterion"]
 
@@ -24,7 +23,7 @@ ENTRY_POINT_GROUP = "onfly.criteria"
 
 def criteria() -> dict[str, str]:
     """Return the criteria of other packages as ``name -> module:Class``."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return paths_of(ENTRY_POINT_GROUP)
 
 
 def named_criterion(kind: str, options: Mapping[str, Any]) -> Criterion:
@@ -51,13 +50,9 @@ def named_criterion(kind: str, options: Mapping[str, Any]) -> Criterion:
             f"unknown criterion {kind!r} ({known}): install a package with an entry point in the "
             f"group {ENTRY_POINT_GROUP}; the tolerances of a run need none"
         )
-    module, _, attribute = found[kind].partition(":")
+    cls = attribute(found[kind], f"criterion {kind!r}")
     try:
-        made = getattr(import_module(module), attribute)(**options)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"the criterion {kind!r} = {found[kind]} cannot be imported: {error}"
-        ) from error
+        made = cls(**options)
     except TypeError as error:
         raise ValueError(f"criterion {kind!r}: {error}") from error
     if not isinstance(made, Criterion):

@@ -39,10 +39,15 @@ class Moved:
     Parameters
     ----------
     time_fs, stage
-        Simulated time, and number of the stage that the step belongs to.
+        Simulated time in fs, and number of the stage that the step belongs to.
     prediction, assessment
         Of the ensemble for the new configuration, and what the criterion says of it; None if the
         step was taken with a label's results, or the uncertainty was not looked at.
+
+    Examples
+    --------
+    >>> Moved(time_fs=12.0, stage=0).prediction is None
+    True
     """
 
     time_fs: float
@@ -64,11 +69,19 @@ class LabelRequest:
     md_step
         The step that leads to it.
     prediction
-        What the ensemble predicts for it, before it learns of it.
+        What the ensemble predicts for it, before it learns of it (eV, eV/Å, eV/Å³).
     assessment
         What the criterion says of the prediction.
     detail
         What a guard found.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> said = StepPrediction(-1.0, 0.02, np.zeros((4, 3)), forces_std=None, stress=None)
+    >>> fires = Assessment(fires=True, probability=0.1, exceeded=True)
+    >>> LabelRequest("uncertain", bulk("Cu", cubic=True), 12, said, fires).md_step
+    12
     """
 
     reason: str
@@ -81,14 +94,31 @@ class LabelRequest:
 
 @dataclass(frozen=True)
 class Exploded:
-    """A guard tripped although the accepted state has a label's forces: more labels cannot help."""
+    """A guard tripped although the accepted state has a label's forces: more labels cannot help.
+
+    Parameters
+    ----------
+    detail
+        What the guard found.
+
+    Examples
+    --------
+    >>> Exploded("temperature 9000 K is above 2000 K").detail
+    'temperature 9000 K is above 2000 K'
+    """
 
     detail: str
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The programme is at its end."""
+    """The programme is at its end.
+
+    Examples
+    --------
+    >>> Finished()
+    Finished()
+    """
 
 
 Event = Moved | LabelRequest | Exploded | Finished
@@ -99,6 +129,16 @@ class Driver(Protocol):
 
     The state holds all that the next step depends on, and can be written to a file: two joined
     segments are bit for bit one run.
+
+    Examples
+    --------
+    One of your own is in "Extending" of the documentation.
+
+    >>> class Waiting:
+    ...     def step(self, state):
+    ...         return state, Finished()
+    >>> Waiting().step(None)
+    (None, Finished())
     """
 
     def step(self, state: MDState) -> tuple[MDState, Event]:
@@ -190,6 +230,36 @@ class MDDriver(StagedDriver):
         The label of the configuration that the step from the present state leads to.
     origin, origin_time_fs
         Step and time at which the stages begin.
+
+    Raises
+    ------
+    ValueError
+        By `step`: the dynamics of a stage cannot be built.
+
+    Examples
+    --------
+    One step on the foundation itself:
+
+    >>> from ase.build import bulk
+    >>> from onfly.bayes import LikelihoodScales, posterior_from_dict
+    >>> from onfly.dynamics.criteria import EnergyCriterion
+    >>> from onfly.dynamics.state import draw_momenta
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 2})
+    >>> predictor = Predictor(potential, posterior, posterior.initial(potential, ("my run",)),
+    ...                       LikelihoodScales(energy_std=1e-4))
+    >>> atoms = bulk("Cu", cubic=True)
+    >>> first = predictor.predict(atoms)
+    >>> momenta = draw_momenta(atoms, 300, ("my run", "velocities"))
+    >>> state = MDState(atoms.numbers, atoms.pbc, atoms.positions, momenta, atoms.cell.array,
+    ...                 step=0, energy=first.energy, forces=first.forces, stress=first.stress,
+    ...                 source="model")
+    >>> criterion, key = EnergyCriterion(1.0), ("my run",)
+    >>> driver = MDDriver(predictor, [MDStage(10)], criterion, Calibrations(), key)
+    >>> state, event = driver.step(state)
+    >>> state.step, type(event).__name__, event.time_fs
+    (1, 'Moved', 2.0)
     """
 
     def __init__(

@@ -9,10 +9,9 @@ has its attributes ``stages`` and ``end`` and its methods ``locate`` and ``time_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
+from onfly.spec.entry_points import attribute, paths_of
 from onfly.spec.stages import MDStage
 
 __all__ = ["DRIVERS", "ENTRY_POINT_GROUP", "driver_class", "driver_of", "drivers"]
@@ -24,8 +23,7 @@ _NEEDED = ("step", "locate", "time_at")
 
 def drivers() -> dict[str, str]:
     """Return all drivers as ``name -> module:Class``; those of this package cannot be replaced."""
-    extra = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**extra, **DRIVERS}
+    return {**paths_of(ENTRY_POINT_GROUP), **DRIVERS}
 
 
 def driver_class(name: str) -> Any:
@@ -44,11 +42,7 @@ def driver_class(name: str) -> Any:
             f"unknown driver {name!r}: use one of {', '.join(drivers())}, or install a package "
             f"with an entry point in the group {ENTRY_POINT_GROUP}"
         )
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"the driver {name!r} = {path} cannot be imported: {error}") from error
+    found = attribute(path, f"driver {name!r}")
     if missing := [m for m in _NEEDED if not callable(getattr(found, m, None))]:
         raise TypeError(
             f"{path} is no driver, it has no {', '.join(missing)}: derive it from "

@@ -30,6 +30,17 @@ class Guards:
         Shortest distance between two atoms in units of the sum of their covalent radii.
     max_volume_change
         Largest ratio of the volume to the initial one, either way.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.dynamics.state import draw_momenta
+    >>> atoms = bulk("Cu", cubic=True)
+    >>> momenta = draw_momenta(atoms, 9000, ("my run",))
+    >>> state = MDState(atoms.numbers, atoms.pbc, atoms.positions, momenta, atoms.cell.array,
+    ...                 step=0, energy=0.0, forces=np.zeros((4, 3)), stress=None, source="model")
+    >>> Guards().check(state, target=300.0, initial_volume=None)
+    'temperature 4791 K is above 2000 K'
     """
 
     max_temperature: float | None = None

@@ -37,6 +37,18 @@ class MemberPredictor(Predictor):
     ------
     ValueError
         If there is no such member, or the interval is not positive.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.bayes import posterior_from_dict
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 2})
+    >>> predictor = MemberPredictor(potential, posterior, posterior.initial(potential, ("my run",)),
+    ...                             LikelihoodScales(energy_std=0.005), member=1, interval=10)
+    >>> predictor.predict(bulk("Cu", cubic=True), step=11).watched
+    False
     """
 
     can_screen = False  # its interval says when the uncertainty is computed

@@ -48,6 +48,14 @@ class StepPrediction:
     watched
         False if the uncertainty was not evaluated: `energy_std` is then NaN (see
         `onfly.dynamics.member`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> said = StepPrediction(-1.0, energy_std=0.02, forces=np.zeros((4, 3)), forces_std=None,
+    ...                       stress=None)
+    >>> said.watched, said.bounded
+    (True, False)
     """
 
     energy: float
@@ -81,6 +89,24 @@ class Predictor:
     ----------
     can_screen
         Whether `predict` takes a function for `forces_std`.
+
+    Raises
+    ------
+    ValueError
+        If there is no member, or the strategy is impossible; see `EnsembleEvaluator`.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.bayes import posterior_from_dict
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> posterior = posterior_from_dict({"kind": "sghmc", "n_members": 2})
+    >>> state = posterior.initial(potential, ("my run",))
+    >>> predictor = Predictor(potential, posterior, state, LikelihoodScales(energy_std=0.005))
+    >>> said = predictor.predict(bulk("Cu", cubic=True))
+    >>> said.forces.shape, said.energy_std  # before the first label only σ_E
+    ((4, 3), 0.005)
     """
 
     can_screen = True

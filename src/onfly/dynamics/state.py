@@ -46,6 +46,16 @@ class MDState:
         Number of rewinds; after each the random stream is another one.
     screen
         The std of forces and stress that was computed last (see `onfly.dynamics.screen`).
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> atoms = bulk("Cu", cubic=True)
+    >>> state = MDState(atoms.numbers, atoms.pbc, atoms.positions,
+    ...                 draw_momenta(atoms, 300, ("my run",)), atoms.cell.array, step=0, energy=0.0,
+    ...                 forces=np.zeros((4, 3)), stress=None, source="label")
+    >>> round(state.volume, 2), MDState.from_arrays(state.to_arrays()).step
+    (47.05, 0)
     """
 
     numbers: np.ndarray
@@ -145,10 +155,26 @@ def _named(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
 def draw_momenta(atoms: Atoms, temperature: float, key: tuple[str | int, ...]) -> np.ndarray:
     """Draw Maxwell-Boltzmann momenta without net momentum (and, for molecules, rotation).
 
+    Parameters
+    ----------
+    atoms
+        They are not changed.
+    temperature
+        K.
+    key
+        Names the random stream: the same key gives the same momenta.
+
     Returns
     -------
     numpy.ndarray
         Momenta in ASE's units, shape (N, 3), exactly at the temperature where that is possible.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> momenta = draw_momenta(bulk("Cu", cubic=True), 300, ("my run", "velocities"))
+    >>> momenta.shape, bool(abs(momenta.sum(axis=0)).max() < 1e-9)
+    ((4, 3), True)
     """
     atoms = atoms.copy()
     rng = numpy_stream(*key)

@@ -53,6 +53,22 @@ def check_run(
     here
         Whether the run is done on this machine, so that its programs, folders, device and earlier
         runs count; False where workers do it.
+
+    Returns
+    -------
+    list of str
+        One sentence for each problem, with its remedy.
+
+    Examples
+    --------
+    >>> from onfly.spec import RunSpec
+    >>> from onfly.testing.models import crystal
+    >>> settings = {"foundation_model": "toy", "labeller": "emt", "threshold": "50 meV"}
+    >>> spec = RunSpec.from_flat({**settings, "stages": [{"n_steps": 1000}]})
+    >>> check_run(spec, [crystal("Cu", "Au")])
+    []
+    >>> check_run(spec, [crystal("Zr", "S")])
+    ['labeller: ase.calculators.emt.EMT does not know S, Zr: choose another labeller']
     """
     problems = _structures(spec, structures)
     if problems:

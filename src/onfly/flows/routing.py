@@ -49,6 +49,17 @@ def route_jobs(
     ------
     ValueError
         If there is no such manager, or a key means nothing to it.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from onfly import OnTheFlyMaker, label_maker
+    >>> copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    >>> maker = OnTheFlyMaker(foundation_model="toy", threshold="50 meV", n_steps=100,
+    ...                       temperature=300, label_maker=label_maker("emt"))
+    >>> flow = route_jobs(maker.make(copper), gpu={"_category": "a100"}, cpu={"_category": "cpu"})
+    >>> [job.config.manager_config for job in flow.jobs]
+    [{'_category': 'a100'}, {'_category': 'cpu'}]
     """
     if manager not in _DEFAULTS:
         raise ValueError(f"unknown manager {manager!r}: use {' or '.join(_DEFAULTS)}")

@@ -25,6 +25,11 @@ class ExploreMaker(Maker):
     ----------
     name
         Name of the jobs.
+
+    Examples
+    --------
+    >>> ExploreMaker(name="md").name
+    'md'
     """
 
     name: str = "otf segment"
@@ -46,6 +51,11 @@ class CalibrationMaker(Maker):
     ----------
     name
         Name of the jobs.
+
+    Examples
+    --------
+    >>> CalibrationMaker(name="judge").name
+    'judge'
     """
 
     name: str = "otf calibration"

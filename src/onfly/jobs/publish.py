@@ -171,6 +171,11 @@ class PublishMaker(Maker):
     label_maker
         Labeller that properties are compared with, where the run asks for it; `OnTheFlyMaker` sets
         it.
+
+    Examples
+    --------
+    >>> PublishMaker(archive_maker=None).name
+    'otf publish'
     """
 
     name: str = "otf publish"

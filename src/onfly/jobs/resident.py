@@ -103,6 +103,12 @@ class ResidentMaker(Maker):
         Name of the job.
     label_maker
         The labeller.
+
+    Examples
+    --------
+    >>> from onfly import label_maker
+    >>> ResidentMaker(label_maker=label_maker("emt")).label_maker.calculator
+    'ase.calculators.emt.EMT'
     """
 
     name: str = "otf resident"

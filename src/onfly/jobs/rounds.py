@@ -49,6 +49,21 @@ class RoundMaker(Maker):
         The jobs of a round, as far as they are not fused.
     label_maker
         Any atomate2 maker whose output has energy, forces and stress; `OnTheFlyMaker` sets it.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        By its jobs: there is no label maker, or the job before failed.
+
+    Examples
+    --------
+    Each chain of an update as a job of its own, for several GPUs:
+
+    >>> from onfly import OnTheFlyMaker
+    >>> from onfly.jobs.update import UpdateMaker
+    >>> rounds = RoundMaker(fuse=False, update_maker=UpdateMaker(parallel_chains=True))
+    >>> OnTheFlyMaker(threshold="50 meV", round_maker=rounds).round_maker.fuse
+    False
     """
 
     name: str = "otf round"

@@ -26,6 +26,11 @@ class ChainMaker(Maker):
     ----------
     name
         Name of the jobs.
+
+    Examples
+    --------
+    >>> ChainMaker().name
+    'otf chain'
     """
 
     name: str = "otf chain"
@@ -72,6 +77,11 @@ class UpdateMaker(Maker):
     parallel_chains
         Whether each chain is a job of its own, for several GPUs, with a job that gathers them. The
         weights are those of one job. The artifact directory must be shared by all workers.
+
+    Examples
+    --------
+    >>> UpdateMaker(n_workers=8).parallel_chains
+    False
     """
 
     name: str = "otf update"

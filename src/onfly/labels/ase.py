@@ -64,11 +64,27 @@ class AseLabelMaker(AseMaker):
         Tags of the task document.
     task_document_kwargs
         Further fields of the task document (``additional_fields`` of atomate2's powerups).
+    ionic_step_data, store_trajectory
+        As of atomate2's makers.
+
+    Raises
+    ------
+    ValueError
+        If a field is impossible, or the calculator is none.
 
     Notes
     -----
     A calculator is built for every label: one that is kept starts from the wave function of
     the label before, and a label would then depend on what was labelled before it.
+
+    Examples
+    --------
+    >>> from onfly.labels.extract import extract_label
+    >>> from onfly.testing.models import crystal
+    >>> maker = AseLabelMaker(calculator="ase.calculators.emt.EMT")
+    >>> label = extract_label(maker.run(crystal("Cu", "Au")))
+    >>> round(label.energy, 3), len(label.forces)
+    (0.065, 4)
     """
 
     name: str = "ase label"

@@ -60,6 +60,15 @@ def check_labeller(
     -------
     list of str
         One sentence for each problem, with its remedy; empty if none is known.
+
+    Examples
+    --------
+    >>> from onfly import label_maker
+    >>> from onfly.testing.models import crystal
+    >>> check_labeller(label_maker("emt"), crystal("Cu", "Au"))
+    []
+    >>> check_labeller(label_maker("emt"), crystal("Zr", "S"))
+    ['ase.calculators.emt.EMT does not know S, Zr: choose another labeller']
     """
     try:
         check_structure(structure, max_atoms=max_atoms)

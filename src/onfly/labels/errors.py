@@ -53,6 +53,11 @@ class LabelError(Exception):
         Where the calculation ran, if known.
     remedy
         What can be done about it.
+
+    Examples
+    --------
+    >>> print(LabelError("the SCF did not converge", "/scratch/job_7", "look into its output"))
+    the SCF did not converge; directory: /scratch/job_7; remedy: look into its output
     """
 
     def __init__(
@@ -74,8 +79,30 @@ class LabelError(Exception):
 
 
 class DamagedLabelError(LabelError):
-    """A stored label whose content is not what was written; it is never used."""
+    """A stored label whose content is not what was written; it is never used.
+
+    Parameters
+    ----------
+    reason, directory, remedy
+        As of `LabelError`.
+
+    Examples
+    --------
+    >>> issubclass(DamagedLabelError, LabelError)
+    True
+    """
 
 
 class MissingLabelError(LabelError):
-    """A label that a store does not hold."""
+    """A label that a store does not hold.
+
+    Parameters
+    ----------
+    reason, directory, remedy
+        As of `LabelError`.
+
+    Examples
+    --------
+    >>> issubclass(MissingLabelError, LabelError)
+    True
+    """

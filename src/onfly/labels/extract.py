@@ -205,6 +205,20 @@ def extract_label(
     LabelError
         If the calculation failed or did not converge, energy or forces are missing, or atoms,
         cell or positions are not the requested ones.
+    ValueError
+        If the energy key is unknown.
+    TypeError
+        If a further field is none of `LabelDoc`.
+
+    Examples
+    --------
+    >>> from onfly.labels.ase import AseLabelMaker
+    >>> from onfly.testing.models import crystal
+    >>> asked = crystal("Cu", "Au")
+    >>> document = AseLabelMaker(calculator="ase.calculators.emt.EMT").run(asked)
+    >>> label = extract_label(document, requested=asked, reason="audit", md_step=120)
+    >>> round(label.energy, 3), label.reason, len(label.stress)
+    (0.065, 'audit', 3)
     """
     if unknown := set(context) - set(LabelDoc.model_fields):
         raise TypeError(f"LabelDoc has no fields {sorted(unknown)}")

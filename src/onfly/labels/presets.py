@@ -72,7 +72,18 @@ _ASE_PRESETS: dict[str, _AsePreset] = {
 
 
 def preset_names() -> list[str]:
-    """Return the names that `label_maker` knows."""
+    """Return the names that `label_maker` knows.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+
+    Examples
+    --------
+    >>> {"emt", "gfn1-xtb", "vasp-mp-pbe-u"} <= set(preset_names())
+    True
+    """
     return [*sorted(_ASE_PRESETS), *(f"vasp-{name}" for name in VASP_PRESETS)]
 
 

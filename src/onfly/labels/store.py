@@ -48,12 +48,22 @@ class LabelStore:
     root
         Directory; it is made with the first label.
 
+    Raises
+    ------
+    MissingLabelError, DamagedLabelError
+        By `get`: there is no such label, or its content is not what was written.
+
     Examples
     --------
-    >>> store = LabelStore(artifact_dir / "labels")  # doctest: +SKIP
-    >>> key = store.put(label)  # doctest: +SKIP
-    >>> store.get(key).energy  # doctest: +SKIP
-    -13.2
+    >>> from onfly.testing.models import toy_label
+    >>> store = LabelStore("labels")
+    >>> key = store.put(toy_label())
+    >>> store.get(key).energy == toy_label().energy
+    True
+    >>> store.get("0" * 64)
+    Traceback (most recent call last):
+        ...
+    onfly.labels.errors.MissingLabelError: there is no label 000000000000 in labels
     """
 
     def __init__(self, root: str | Path) -> None:

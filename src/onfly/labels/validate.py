@@ -62,6 +62,19 @@ def validate_label(
     ------
     LabelError
         With the reason and the directory of the calculation.
+
+    Examples
+    --------
+    >>> from onfly.labels.ase import AseLabelMaker
+    >>> from onfly.labels.extract import extract_label
+    >>> from onfly.testing.models import crystal
+    >>> maker = AseLabelMaker(calculator="ase.calculators.emt.EMT")
+    >>> label = extract_label(maker.run(crystal("Cu", "Au")))
+    >>> validate_label(label)
+    >>> validate_label(label.model_copy(update={"energy": float("nan")}))
+    Traceback (most recent call last):
+        ...
+    onfly.labels.errors.LabelError: the energy is nan...
     """
     where = label.dir_name
     if not label.structure.is_ordered:

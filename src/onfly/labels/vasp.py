@@ -77,6 +77,14 @@ class VaspLabelMaker(StaticMaker):
         If custodian gives up, try once more within the same job with a more careful SCF on the
         same energy surface (see `onfly.labels.careful`); what failed is kept in the folder
         ``first_attempt``. Off by default: an on-the-fly run makes the second attempt itself.
+    write_input_set_kwargs, copy_vasp_kwargs, stop_children_kwargs, write_additional_data
+        As of atomate2's makers.
+
+    Examples
+    --------
+    >>> maker = VaspLabelMaker.from_preset("mp-pbe-u", kpoints_mesh=[4, 4, 4])
+    >>> maker.input_set_generator.kpoints_mesh
+    (4, 4, 4)
     """
 
     name: str = "label vasp"

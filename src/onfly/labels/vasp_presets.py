@@ -54,6 +54,11 @@ class VaspPreset:
         Largest distance of k-points in 1/Å, as VASP's KSPACING; None takes `density`.
     density
         k-points per reciprocal volume, as pymatgen's ``reciprocal_density``.
+
+    Examples
+    --------
+    >>> VASP_PRESETS["mp-pbe-u"].description
+    'PBE+U of the Materials Project (MPtrj): MACE-MP-0, CHGNet, SevenNet-0'
     """
 
     description: str

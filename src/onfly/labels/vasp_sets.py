@@ -25,6 +25,8 @@ class SnapshotSetGenerator(VaspInputGenerator):
 
     Parameters
     ----------
+    config_dict, inherit_incar, auto_ismear, auto_metal_kpoints
+        As of atomate2, with defaults that keep the surface.
     preset
         Level of theory, a key of `VASP_PRESETS`.
     kpoints_mesh
@@ -34,10 +36,21 @@ class SnapshotSetGenerator(VaspInputGenerator):
         Initial magnetic moments by site, in the order of the structures to come. None takes the
         structure's ``magmom`` property or the preset's values by element.
 
+    Raises
+    ------
+    ValueError
+        If the preset is unknown, or a setting would change the energy surface along a run.
+
     Notes
     -----
     Sites are sorted by element: unsorted frames would want one POTCAR for each run of equal
     neighbours. `extract_label` brings the forces back to the order that was asked for.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import crystal
+    >>> SnapshotSetGenerator(preset="pbe").for_structure(crystal("Cu", "Au"))["kpoints_mesh"]
+    (6, 6, 6)
     """
 
     config_dict: dict[str, Any] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The library of fine-tuned models: find them, judge them, use them, check and repair them."""
 
 from onfly.library.energy_offset import EnergyScaleError
-from onfly.library.fit import ModelMismatchError, check_fit
-from onfly.library.models import ModelLibrary, ModelNotFoundError
+from onfly.library.fit import ModelMismatchError, ModelNotFoundError, check_fit
+from onfly.library.models import ModelLibrary
 from onfly.library.repair import add_models, repair_model, restore_labels, verify_models
 from onfly.library.summary import model_summary
 from onfly.library.trust import UntrustedFileError

@@ -62,6 +62,25 @@ class PosteriorCalculator(Calculator):
         Of the model, for messages.
     energy_scale
         ``"labels"``, or ``"foundation"`` for energies without the offset.
+
+    Raises
+    ------
+    ValueError
+        If the energy scale is unknown.
+    EnergyScaleError
+        By energies of a composition for which the model has no zero.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> model = library.latest("CuAu")
+    >>> atoms = model.structure.to_ase_atoms(msonable=False)
+    >>> atoms.calc = library.calculator(model.model_id)
+    >>> f"{atoms.get_potential_energy():.3f} ± {atoms.calc.results['energy_std']:.3f} eV"
+    '0.113 ± 0.127 eV'
+    >>> atoms.calc.get_property("forces_std", atoms).shape
+    (4, 3)
     """
 
     def __init__(

@@ -22,7 +22,15 @@ __all__ = ["EnergyOffset", "EnergyScaleError"]
 
 
 class EnergyScaleError(PropertyNotImplementedError):
-    """An energy was asked of a composition for which the model has no zero of energy."""
+    """An energy was asked of a composition for which the model has no zero of energy.
+
+    Examples
+    --------
+    >>> EnergyOffset(-8.0, {"Na": 4, "Cl": 4}).of({"Na": 3, "Cl": 4})
+    Traceback (most recent call last):
+        ...
+    onfly.library.energy_offset.EnergyScaleError: the zero of energy is known for ...
+    """
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,24 @@ _STORE_FIELDS = {"_id", "label_id", "campaign", "last_updated"}
 
 
 def label_atoms(label: LabelDoc) -> Atoms:
-    """Return a label as Atoms with its energy (eV), forces (eV/Å) and stress (eV/Å³)."""
+    """Return a label as Atoms with its energy (eV), forces (eV/Å) and stress (eV/Å³).
+
+    Parameters
+    ----------
+    label
+        Any.
+
+    Returns
+    -------
+    Atoms
+        With a `SinglePointCalculator`; sites in the order of the label.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import toy_label
+    >>> label_atoms(toy_label()).get_forces().shape
+    (4, 3)
+    """
     atoms = to_atoms(label.structure)
     results = {"energy": label.energy, "forces": np.array(label.forces)}
     if label.stress is not None:
@@ -46,6 +63,13 @@ def label_atoms(label: LabelDoc) -> Atoms:
 def export_labels(labels: Iterable[LabelDoc], path: str | Path) -> int:
     """Write labels, of one run or of many compounds, to one extended xyz file.
 
+    Parameters
+    ----------
+    labels
+        Such as those of `read_labels`.
+    path
+        The file; energies in eV, forces in eV/Å, stresses in eV/Å³ (tension positive).
+
     Returns
     -------
     int
@@ -56,6 +80,13 @@ def export_labels(labels: Iterable[LabelDoc], path: str | Path) -> int:
     ValueError
         If there are none, or if they were made with different settings of one labeller: energies
         of different settings have different zeros.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> labels = read_labels(ModelLibrary.from_settings().labels_store)
+    >>> export_labels(labels, "labels.extxyz")
+    3
     """
     chosen = list(labels)
     if not chosen:
@@ -85,7 +116,27 @@ def export_labels(labels: Iterable[LabelDoc], path: str | Path) -> int:
 
 
 def read_labels(store: Store, criteria: dict | None = None) -> list[LabelDoc]:
-    """Read labels from the library's collection, ordered by run and index."""
+    """Read labels from the library's collection, ordered by run and index.
+
+    Parameters
+    ----------
+    store
+        The library's collection of labels.
+    criteria
+        A query in the manner of MongoDB; None takes all.
+
+    Returns
+    -------
+    list of LabelDoc
+        In eV, eV/Å and eV/Å³.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> labels = read_labels(ModelLibrary.from_settings().labels_store, {"run_id": "v0-1"})
+    >>> [label.reason for label in labels][:2]
+    ['initial', 'audit']
+    """
     found = store.query(criteria or {}, sort={"run_id": 1, "index": 1})
     return [
         LabelDoc.model_validate({k: v for k, v in doc.items() if k not in _STORE_FIELDS})
@@ -96,10 +147,32 @@ def read_labels(store: Store, criteria: dict | None = None) -> list[LabelDoc]:
 def export_model(doc: FineTunedModelDoc, store: ArtifactStore, folder: str | Path) -> Path:
     """Write a model as a folder that ``load_calculator(path=folder)`` reads on any machine.
 
+    Parameters
+    ----------
+    doc
+        The model.
+    store
+        Where its weights are.
+    folder
+        Where the files are written.
+
+    Returns
+    -------
+    Path
+        The folder.
+
     Raises
     ------
     ArtifactError
         If a file of its weights is missing or was changed.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary, load_calculator
+    >>> library = ModelLibrary.from_settings()
+    >>> folder = export_model(library.latest("CuAu"), library.artifact_store, "exported")
+    >>> load_calculator(path=folder).model_name
+    'CuAu-f716e6da3f4e'
     """
     target = Path(folder).absolute()
     for ref in ensemble_files(*doc.ensembles):

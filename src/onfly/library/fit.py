@@ -9,11 +9,33 @@ from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.schemas import FineTunedModelDoc
 
-__all__ = ["ModelMismatchError", "check_fit", "mismatches"]
+__all__ = ["ModelMismatchError", "ModelNotFoundError", "check_fit", "mismatches"]
 
 
 class ModelMismatchError(ValueError):
-    """A model was asked for a task that it was not fine-tuned for."""
+    """A model was asked for a task that it was not fine-tuned for.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> check_fit(ModelLibrary.from_settings().latest("CuAu"), structure="NaCl")
+    Traceback (most recent call last):
+        ...
+    onfly.library.fit.ModelMismatchError: model CuAu-f716e6da3f4e does not fit: ...
+    """
+
+
+class ModelNotFoundError(LookupError):
+    """The library has no model that matches.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> ModelLibrary.from_settings().get("CuAu-000000000000")
+    Traceback (most recent call last):
+        ...
+    onfly.library.fit.ModelNotFoundError: no model 'CuAu-000000000000' in ...
+    """
 
 
 def mismatches(
@@ -58,10 +80,30 @@ def mismatches(
 def check_fit(doc: FineTunedModelDoc, *, allow_mismatch: bool = False, **task: object) -> None:
     """Refuse a model that does not fit; ``task`` is that of `mismatches`.
 
+    Parameters
+    ----------
+    doc
+        The model.
+    allow_mismatch
+        Whether what does not fit is only logged.
+    **task
+        `structure` (or a formula), `level_of_theory` and `temperature` (K, one or several), as far
+        as they are to be compared.
+
     Raises
     ------
     ModelMismatchError
         If something does not fit and ``allow_mismatch`` is False.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> model = ModelLibrary.from_settings().latest("CuAu")
+    >>> check_fit(model, structure="CuAu", temperature=300)
+    >>> check_fit(model, temperature=[300, 900])
+    Traceback (most recent call last):
+        ...
+    onfly.library.fit.ModelMismatchError: model CuAu-f716e6da3f4e does not fit: ...
     """
     problems = mismatches(doc, **task)  # type: ignore[arg-type]
     if problems and not allow_mismatch:

@@ -64,6 +64,11 @@ def build_calculator(
         ``"proven"`` are those that the verdict is about; ``"refit"`` were fitted afterwards to all
         labels, those of the proof among them, and nothing is proven of them.
 
+    Returns
+    -------
+    PosteriorCalculator
+        Results in eV, eV/Å and eV/Å³.
+
     Raises
     ------
     UntrustedFileError
@@ -72,6 +77,13 @@ def build_calculator(
         If the run has no ensemble yet, there is no refit, or the foundation model is another one.
     ArtifactError
         If weights are missing or were changed.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> build_calculator(library.latest("CuAu"), library.artifact_store).model_name
+    'CuAu-f716e6da3f4e'
     """
     name = doc.model_id if isinstance(doc, FineTunedModelDoc) else f"run {doc.run_id}"
     if doc.ensemble is None or doc.energy_offset is None:
@@ -119,12 +131,32 @@ def find_model(
 ) -> tuple[FineTunedModelDoc | PosteriorDoc, ArtifactStore]:
     """Return the document at a path, and the store that has its weights.
 
+    Parameters
+    ----------
+    path
+        Folder of a run, folder or JSON file of an exported model.
+    artifact_dir
+        Where its weights are if they are not beside it.
+
+    Returns
+    -------
+    tuple
+        The document, and the store of its weights.
+
     Raises
     ------
     FileNotFoundError
         If there is none.
     ArtifactError
         If the document is damaged.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> root = get_settings().ARTIFACT_DIR
+    >>> doc, store = find_model(root / "runs" / "v0-1", root)
+    >>> doc.model_id
+    'CuAu-f716e6da3f4e'
     """
     folder = path if path.is_dir() else path.parent
     doc: FineTunedModelDoc | PosteriorDoc

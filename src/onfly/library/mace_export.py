@@ -79,6 +79,15 @@ def export_mace(
         If the foundation model is a pickled file and ``trust_pickle`` is False.
     ArtifactError
         If weights are missing or were changed.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> export_mace(library.latest("CuAu"), library.artifact_store, "out")
+    Traceback (most recent call last):
+        ...
+    ValueError: toy is not a MACE model: only those can be written as files for ...
     """
     # mace is optional
     from onfly.potentials.mace_export import lammps_file, load_template, model_file, with_parameters

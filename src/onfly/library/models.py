@@ -17,7 +17,7 @@ from onfly.library.builders import ModelBuilder, RunBuilder, RunFolderBuilder, a
 from onfly.library.calculator import PosteriorCalculator
 from onfly.library.criteria import Range, model_criteria, reduced_formula
 from onfly.library.documents import model_from_record, model_record, models_from_records
-from onfly.library.fit import check_fit
+from onfly.library.fit import ModelNotFoundError, check_fit
 from onfly.library.indexes import LABEL_INDEXES, MODEL_INDEXES, RUN_INDEXES, ensure_indexes
 from onfly.library.label_builder import LabelBuilder
 from onfly.library.loading import build_calculator
@@ -28,15 +28,11 @@ from onfly.settings import OnflySettings, get_settings
 from onfly.stores import job_store, sibling
 from onfly.stores.factory import data_store
 
-__all__ = ["ModelLibrary", "ModelNotFoundError"]
+__all__ = ["ModelLibrary"]
 
 logger = logging.getLogger(__name__)
 
 NEWEST_FIRST = {"created_at": -1}
-
-
-class ModelNotFoundError(LookupError):
-    """The library has no model that matches."""
 
 
 class ModelLibrary:

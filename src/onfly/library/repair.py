@@ -46,6 +46,16 @@ def verify_models(library: ModelLibrary | None = None) -> list[Problem]:
     ----------
     library
         None opens that of this machine's settings.
+
+    Returns
+    -------
+    list of Problem
+        Each with a `message` and a `remedy`.
+
+    Examples
+    --------
+    >>> verify_models()
+    []
     """
     library = library or ModelLibrary.from_settings(refresh=False)
     problems: list[Problem] = []
@@ -76,12 +86,22 @@ def repair_model(model_id: str, library: ModelLibrary | None = None) -> list[str
     library
         None opens that of this machine's settings.
 
+    Returns
+    -------
+    list of str
+        What was written; empty if nothing was damaged.
+
     Raises
     ------
     ModelNotFoundError
         If there is no such model.
     ArtifactError
         If the weights are sound nowhere.
+
+    Examples
+    --------
+    >>> repair_model("CuAu-f716e6da3f4e")
+    []
     """
     library = library or ModelLibrary.from_settings()
     record = library.records(model_id=model_id, limit=1)
@@ -117,6 +137,11 @@ def add_models(library: ModelLibrary | None = None) -> list[str]:
     -------
     list of str
         Their ids. A folder whose model or weights are damaged is logged and left out.
+
+    Examples
+    --------
+    >>> add_models()
+    []
     """
     library = library or ModelLibrary.from_settings()
     known = {record["model_id"] for record in library.records(properties=["model_id"])}
@@ -157,6 +182,11 @@ def restore_labels(library: ModelLibrary | None = None) -> list[str]:
     ------
     ValueError
         If the library has no collection of labels.
+
+    Examples
+    --------
+    >>> len(restore_labels())
+    3
     """
     library = library or ModelLibrary.from_settings(refresh=False)
     if library.labels_store is None:

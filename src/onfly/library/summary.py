@@ -37,6 +37,13 @@ def model_summary(doc: FineTunedModelDoc) -> dict[str, Any]:
         where there is no verdict, as in models of version 0.1, whose audits also decided when to
         stop and prove nothing. ``n_audits`` and ``n_audits_within`` count all audits of the run;
         ``created_at`` is in UTC (ISO 8601).
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> summary = model_summary(ModelLibrary.from_settings().latest("CuAu"))
+    >>> summary["state"], summary["threshold_ev"], summary["n_labels"]
+    ('needs more audits', 0.3, 3)
     """
     return record_summary(doc.model_dump(include={*SUMMARY_FIELDS}))
 

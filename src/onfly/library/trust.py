@@ -28,7 +28,13 @@ _HEADER_START = 8
 
 
 class UntrustedFileError(ValueError):
-    """Loading a file would run code from it, and the user did not say that it is trusted."""
+    """Loading a file would run code from it, and the user did not say that it is trusted.
+
+    Examples
+    --------
+    >>> issubclass(UntrustedFileError, ValueError)
+    True
+    """
 
 
 def runs_code(path: Path) -> bool:

@@ -36,6 +36,12 @@ class Defaults:
         Where the values come from ("paper", or how they were measured).
     fit_step_size
         Largest step size of chains without noise, by Adam.
+
+    Examples
+    --------
+    >>> from onfly.potentials import load_foundation
+    >>> load_foundation("toy", elements=["Cu"]).defaults.prior_std
+    0.1
     """
 
     prior_std: float
@@ -60,6 +66,16 @@ class Batch:
         Cell volume in Å³, shape (B,); NaN where the configuration is not periodic.
     payload
         What the potential's own code needs.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> crystals = [bulk("Cu"), bulk("Cu", cubic=True)]
+    >>> batch = potential.collate([potential.graph(atoms) for atoms in crystals])
+    >>> batch.n_atoms, batch.owner
+    (tensor([1, 4]), tensor([0, 1, 1, 1, 1]))
     """
 
     n_atoms: Tensor
@@ -83,6 +99,14 @@ class Prediction:
         Shape (B, 3, 3), or None when not asked for.
     features
         Rotation-invariant features of each atom, shape (N, F).
+
+    Examples
+    --------
+    >>> import torch
+    >>> said = Prediction(energy=torch.zeros(1).double(), forces=torch.zeros(4, 3), stress=None,
+    ...                   features=torch.zeros(4, 16))
+    >>> said.stress is None
+    True
     """
 
     energy: Tensor
@@ -116,6 +140,20 @@ class Potential(ABC):
         Where and in which precision the evaluation runs.
     sha256
         Digest of the file the pretrained weights came from, if they came from a file.
+
+    References
+    ----------
+    ``onfly.testing.contracts.check_potential`` checks what each must keep.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> batch = potential.collate([potential.graph(bulk("Cu", cubic=True))])
+    >>> found = potential.evaluate(potential.parameters(), batch, stress=True)
+    >>> found.energy.shape, found.forces.shape, found.stress.shape
+    (torch.Size([1]), torch.Size([4, 3]), torch.Size([1, 3, 3]))
     """
 
     name: str

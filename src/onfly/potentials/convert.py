@@ -45,6 +45,13 @@ def convert(file: str | Path, out: str | Path | None = None) -> Path:
         If the new file is there already.
     ValueError
         If the file is of another family, or of a form that cannot be rebuilt exactly.
+
+    Examples
+    --------
+    >>> convert("nowhere.model")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: no model file at nowhere.model
     """
     path = Path(file).expanduser()
     if not path.is_file():

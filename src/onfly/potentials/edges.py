@@ -51,6 +51,13 @@ class EdgeGraph:
         table of neighbours.
     degree
         Largest number of pairs with the same centre.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> round(load_foundation("toy", elements=["Cu"]).graph(bulk("Cu", cubic=True)).volume, 2)
+    47.05
     """
 
     species: Tensor
@@ -66,10 +73,31 @@ class EdgeGraph:
 
 @dataclass(frozen=True)
 class EdgeBatch:
-    """Joined graphs: as `EdgeGraph`, with `owner` the configuration of each pair, shape (E,).
+    """Joined graphs of B configurations, as tensors on the potential's device.
 
-    `slots` is the table of neighbours of families that use one: the pairs of each atom, shape
-    (N, D), with E in empty places; otherwise None.
+    Parameters
+    ----------
+    species
+        Index of each atom's element in `Potential.elements`, shape (N,).
+    center, neighbor
+        Atom indices of each pair, shape (E,).
+    vectors
+        Pair vectors in Å, shape (E, 3), in the potential's precision.
+    owner
+        Configuration of each pair, shape (E,).
+    index
+        Further index tensors of the family, by name.
+    slots
+        The table of neighbours of families that use one: the pairs of each atom, shape (N, D),
+        with E in empty places; otherwise None.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> potential.collate([potential.graph(bulk("Cu", cubic=True))]).payload.vectors.shape[1]
+    3
     """
 
     species: Tensor
@@ -124,7 +152,24 @@ def derivatives(
 
 
 class EdgePotential(Potential):
-    """Base class: a family supplies `site_energies` and, if it needs any, more index tensors."""
+    """Base class: a family supplies `site_energies` and, if it needs any, more index tensors.
+
+    `graph`, `collate` and `evaluate` of `Potential` are there: neighbour lists, batches, energies
+    (eV), forces (eV/Å) and stresses (eV/Å³) follow from the energies of the atoms.
+
+    Raises
+    ------
+    ValueError
+        By `graph` and `collate`: an element is unknown, or nothing is given.
+
+    Examples
+    --------
+    A Morse potential is in "Extending" of the documentation; the toy potential is another:
+
+    >>> from onfly.potentials import load_foundation
+    >>> isinstance(load_foundation("toy"), EdgePotential)
+    True
+    """
 
     # Further index tensors by name -> what they count ("atom", "edge", or a kind of the family's
     # own, which it adds to `counts`).

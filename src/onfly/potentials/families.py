@@ -7,13 +7,8 @@ imports nothing heavy, keeps checks quick.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -21,6 +16,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from onfly.potentials.mace_names import mace_elements, mace_names
+from onfly.spec.entry_points import attribute, paths_of
 
 __all__ = ["ENTRY_POINT_GROUP", "FAMILIES", "TRUST", "Family", "families"]
 
@@ -103,7 +99,7 @@ class Family:
 
 def _of_classes(function: str) -> Callable[[str], Any]:
     """Return a function of `onfly.classes.loading`, which is imported when it is called."""
-    return lambda name: getattr(import_module("onfly.classes.loading"), function)(name)
+    return lambda name: attribute(f"onfly.classes.loading:{function}")(name)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -180,42 +176,36 @@ FAMILIES: Mapping[str, Family] = {
 def families() -> dict[str, Family]:
     """Return all families, those of the package and those that entry points add.
 
+    Returns
+    -------
+    dict
+        By name.
+
     Raises
     ------
     TypeError
         If an entry point names anything else than a `Family`.
     ValueError
         If it takes the name of a family of the package.
+
+    Examples
+    --------
+    >>> {"mace", "chgnet", "sevennet"} <= families().keys()
+    True
     """
     return {**FAMILIES, **_from_outside()}
 
 
 def _from_outside() -> dict[str, Family]:
     found = {}
-    for point in _points(_places()):
-        family = _as_family(point.name, point.value, point.load())
+    for name, value in paths_of(ENTRY_POINT_GROUP).items():
+        family = _as_family(name, value, attribute(value, f"family of potentials {name!r}"))
         if family.name in FAMILIES:
             raise ValueError(
-                f"entry point {point.name} = {point.value}: onfly itself has a family {family.name}"
+                f"entry point {name} = {value}: onfly itself has a family {family.name}"
             )
         found[family.name] = family
     return found
-
-
-def _places() -> tuple[tuple[str, int], ...]:
-    """Return the folders where packages are looked for, and when each was changed."""
-    found = []
-    for place in sys.path:
-        try:
-            found.append((place, os.stat(place or os.curdir).st_mtime_ns))
-        except OSError:
-            continue
-    return tuple(found)
-
-
-@lru_cache(maxsize=1)  # the search reads a file of every installed package: 0.1 s, and a check
-def _points(places: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:  # asks three times
-    return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
 def _as_family(name: str, value: str, found: object) -> Family:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from onfly.potentials.base import Potential
 from onfly.potentials.families import families
 from onfly.potentials.fast import fast_kernels_wanted
 from onfly.potentials.foundation import parse_foundation
+from onfly.spec.entry_points import attribute
 
 __all__ = ["load_foundation"]
 
@@ -31,8 +31,9 @@ def load_foundation(
     ----------
     foundation
         ``"chgnet-0.3.0"``, ``"chgnet-r2scan"``, ``"mace-mp-medium"``, ``"sevennet-0"`` …, a class
-        model (``"class:perovskites@3"``), the path of a model file, or ``family``, ``source`` and ``options`` as a mapping or as attributes of
-        an object, such as ``{"family": "mace", "source": "mh.model", "options": {"head": "pbe"}}``.
+        model (``"class:perovskites@3"``), the path of a model file, or ``family``, ``source`` and
+        ``options`` as a mapping or as attributes of an object, such as
+        ``{"family": "mace", "source": "mh.model", "options": {"head": "pbe"}}``.
     elements
         Chemical symbols of the system. Families that can be pruned keep only these, which changes
         no prediction; None keeps all.
@@ -43,6 +44,11 @@ def load_foundation(
     fast_kernels
         Whether onfly's kernels replace modules of the family's package, for families where they
         can; None reads ``ONFLY_FAST_KERNELS``. Results agree to rounding.
+
+    Returns
+    -------
+    Potential
+        With the pretrained weights.
 
     Raises
     ------
@@ -64,8 +70,7 @@ def load_foundation(
     """
     found = parse_foundation(foundation)
     family = families()[found.family]
-    module_name, _, function = family.loader.partition(":")
-    loader: Callable[..., Potential] = getattr(import_module(module_name), function or "load")
+    loader: Callable[..., Potential] = attribute(family.loader)
     options = dict(found.options)
     if family.kernels:
         options["fast_kernels"] = fast_kernels_wanted(fast_kernels)

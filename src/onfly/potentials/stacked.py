@@ -143,6 +143,16 @@ class EnsembleEvaluator:
     ValueError
         If there is no member, the members' parameters differ in name or shape, the strategy is
         unknown, or ``"stacked"`` was asked of a potential that cannot be stacked.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> ensemble = EnsembleEvaluator(potential, [potential.parameters()] * 3, strategy="stacked")
+    >>> batch = potential.collate([potential.graph(bulk("Cu", cubic=True))])
+    >>> ensemble.evaluate(batch).forces.shape
+    torch.Size([3, 4, 3])
     """
 
     def __init__(

@@ -25,11 +25,37 @@ KNOWN_FILES = {
 
 
 class PickleRefusedError(ValueError):
-    """A model file would have to be unpickled, and nobody said that it may be."""
+    """A model file would have to be unpickled, and nobody said that it may be.
+
+    Examples
+    --------
+    >>> _ = Path("unknown.model").write_bytes(b"...")
+    >>> require_trust(Path("unknown.model"))
+    Traceback (most recent call last):
+        ...
+    onfly.potentials.trust.PickleRefusedError: unknown.model is a pickled model: ...
+    """
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's content."""
+    """Return the sha256 of a file's content.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> _ = Path("empty").write_bytes(b"")
+    >>> file_sha256(Path("empty"))[:8]
+    'e3b0c442'
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -45,6 +71,19 @@ def refusal(path: Path, trusted: bool = False, sha256: str | None = None) -> str
         Whether the user said yes.
     sha256
         Its digest, where that was computed before.
+
+    Returns
+    -------
+    str or None
+        A sentence with the remedy.
+
+    Examples
+    --------
+    >>> _ = Path("unknown.model").write_bytes(b"...")
+    >>> refusal(Path("unknown.model"), trusted=True) is None
+    True
+    >>> refusal(Path("unknown.model"))[:32]
+    'unknown.model is a pickled model'
     """
     if trusted or (sha256 or file_sha256(path)) in KNOWN_FILES:
         return None
@@ -56,6 +95,22 @@ def refusal(path: Path, trusted: bool = False, sha256: str | None = None) -> str
 
 
 def require_trust(path: Path, trusted: bool = False, sha256: str | None = None) -> None:
-    """Raise PickleRefusedError if a file may not be unpickled; see `refusal`."""
+    """Raise PickleRefusedError if a file may not be unpickled; see `refusal`.
+
+    Parameters
+    ----------
+    path, trusted, sha256
+        As of `refusal`.
+
+    Raises
+    ------
+    PickleRefusedError
+        With the remedy.
+
+    Examples
+    --------
+    >>> _ = Path("unknown.model").write_bytes(b"...")
+    >>> require_trust(Path("unknown.model"), trusted=True)
+    """
     if problem := refusal(path, trusted, sha256):
         raise PickleRefusedError(problem)

@@ -38,6 +38,14 @@ class Block:
     coverage
         Proven by the block at its share of the error probability (`ProofRule.alpha`); None while
         it is open, or if it was lost before its first look was complete.
+
+    Examples
+    --------
+    >>> rule = ProofRule(failures=0, attempts=1, spend=1)
+    >>> block = Block(attempt=0, generation=4, looks=rule.looks(0), look=0, n_audits=29, n_failed=0,
+    ...               state="passed", due=0, coverage=0.9019)
+    >>> block.looks
+    (Look(n=29, failures=0),)
     """
 
     attempt: int
@@ -54,10 +62,29 @@ class Block:
 def closing_block(ledger: Ledger, rule: ProofRule, attempt: int | None = None) -> Block | None:
     """Return a closing block of the ledger, the latest if `attempt` is None; None without any.
 
+    Parameters
+    ----------
+    ledger
+        Of the run.
+    rule
+        The one that the block was drawn by.
+    attempt
+        Number of the block, from 0.
+
+    Returns
+    -------
+    Block or None
+        None without any.
+
     Raises
     ------
     ValueError
         The block has audits that were not planned.
+
+    Examples
+    --------
+    >>> closing_block(Ledger(), ProofRule()) is None
+    True
     """
     number = ledger.n_attempts - 1 if attempt is None else attempt
     entries = ledger.closing(number)

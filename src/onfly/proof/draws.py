@@ -17,6 +17,20 @@ def draw_steps(rng: np.random.Generator, n_steps: int, n: int) -> tuple[int, ...
 
     Several trajectories make one population: number their steps one after the other.
 
+    Parameters
+    ----------
+    rng
+        Of a stream of its own.
+    n_steps
+        MD steps to choose from.
+    n
+        How many.
+
+    Returns
+    -------
+    tuple of int
+        Counted from 0.
+
     Raises
     ------
     ValueError
@@ -37,6 +51,20 @@ def draw_block(
 
     The steps of every look are a random draw from the whole block, not from a part of it: a
     first look at early steps alone would prove nothing about the late ones.
+
+    Parameters
+    ----------
+    rng
+        Of a stream of its own.
+    n_steps
+        MD steps of the block.
+    looks
+        Of `ProofRule.looks`.
+
+    Returns
+    -------
+    tuple of tuple of int
+        One tuple for each look.
 
     Raises
     ------

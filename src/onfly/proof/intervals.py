@@ -23,6 +23,11 @@ def plan_audits(coverage: float, confidence: float, failures: int = 0) -> int:
     failures
         Audits that may fail.
 
+    Returns
+    -------
+    int
+        Number of audits.
+
     Raises
     ------
     ValueError
@@ -57,10 +62,26 @@ def coverage_proven(n_audits: int, n_failed: int, confidence: float) -> float:
     One-sided: with probability `confidence` or more the true coverage is not below it. It holds
     for a number of audits that was fixed beforehand and one set of weights.
 
+    Parameters
+    ----------
+    n_audits, n_failed
+        Of one set of weights.
+    confidence
+        Between 0 and 1.
+
+    Returns
+    -------
+    float
+        Share of the steps.
+
     Raises
     ------
     ValueError
         More failures than audits, or a confidence outside (0, 1).
+
+    References
+    ----------
+    C. J. Clopper and E. S. Pearson, Biometrika 26, 404 (1934).
 
     Examples
     --------

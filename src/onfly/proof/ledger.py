@@ -25,6 +25,11 @@ class Ledger:
     learnings
         One per update of the weights, generations ascending.
 
+    Raises
+    ------
+    ValueError
+        If an entry or an update does not follow from those before it.
+
     Examples
     --------
     >>> ledger = Ledger().append(LedgerEntry(index=0, trajectory=0, step=0, reason="initial"))

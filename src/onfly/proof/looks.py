@@ -21,7 +21,20 @@ __all__ = ["Look", "expected_audits", "lower_bound", "pass_probability", "plan_l
 
 
 class Look(NamedTuple):
-    """A point at which a closing block may pass."""
+    """A point at which a closing block may pass.
+
+    Attributes
+    ----------
+    n
+        Audits up to here.
+    failures
+        How many of them may have failed.
+
+    Examples
+    --------
+    >>> Look(n=33, failures=0).n
+    33
+    """
 
     n: int
     """Audits of the block up to and including this look."""
@@ -43,6 +56,15 @@ def plan_looks(coverage: float, alpha: float, failures: int, share: float) -> tu
     share
         Part of `alpha` that the first look spends, and each further one of what is left; the last
         look spends the rest.
+
+    Returns
+    -------
+    tuple of Look
+        ``failures + 1`` of them.
+
+    References
+    ----------
+    C. Jennison and B. W. Turnbull, Group Sequential Methods (2000), chapter 7 (spending of errors).
 
     Examples
     --------
@@ -99,6 +121,20 @@ def _paths(sizes: Sequence[int], coverage: float, failures: int) -> Iterator[tup
 def pass_probability(looks: Sequence[Look], coverage: float, up_to: int | None = None) -> float:
     """Return the chance of a model of this coverage to pass; only looks 0 … `up_to` if given.
 
+    Parameters
+    ----------
+    looks
+        Of a block.
+    coverage
+        True share of the steps on which the tolerances hold.
+    up_to
+        Number of the last look that counts.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
     Examples
     --------
     >>> round(pass_probability((Look(29, 0),), 0.99), 3)  # 0.99**29
@@ -114,6 +150,24 @@ def expected_audits(looks: Sequence[Look], coverage: float) -> tuple[float, floa
     """Return the mean number of audits and of looks of a block for a model of this coverage.
 
     Audits of a look count in full, also if a failure decided the block before its last one.
+
+    Parameters
+    ----------
+    looks
+        Of a block.
+    coverage
+        True share of the steps on which the tolerances hold.
+
+    Returns
+    -------
+    tuple of float
+        Audits, and looks.
+
+    Examples
+    --------
+    >>> audits, n_looks = expected_audits((Look(33, 0), Look(57, 1)), coverage=0.99)
+    >>> round(audits, 1), round(n_looks, 2)
+    (38.7, 1.24)
     """
     sizes = [look.n for look in looks]
     new = np.diff([0, *sizes])
@@ -127,6 +181,20 @@ def lower_bound(looks: Sequence[Look], passed_at: int, alpha: float) -> float:
     The outcomes are ordered by the look at which they pass (stagewise ordering: Jennison and
     Turnbull, section 8.4): the bound is the coverage at which a pass at this look or an earlier one
     has the probability `alpha`.
+
+    Parameters
+    ----------
+    looks
+        Of the block.
+    passed_at
+        Number of the look at which it passed.
+    alpha
+        Probability of error that the block may spend.
+
+    Returns
+    -------
+    float
+        Share of the steps.
 
     Examples
     --------

@@ -22,6 +22,11 @@ class _Record(BaseModel):
 class LedgerEntry(_Record):
     """One label: why it was computed, what had been predicted for it, and how wrong that was.
 
+    Raises
+    ------
+    ValueError
+        If the fields contradict each other.
+
     Examples
     --------
     >>> entry = LedgerEntry(index=0, trajectory=0, step=120, reason="audit", generation=3,
@@ -125,6 +130,16 @@ _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminato
 def to_line(record: Record) -> str:
     """Return a record as one line of JSON, without the newline.
 
+    Parameters
+    ----------
+    record
+        Of the ledger.
+
+    Returns
+    -------
+    str
+        JSON.
+
     Examples
     --------
     >>> to_line(Learned(generation=2, n_labels=9))
@@ -136,9 +151,24 @@ def to_line(record: Record) -> str:
 def from_line(line: str) -> Record:
     """Return the record of one line of JSON.
 
+    Parameters
+    ----------
+    line
+        Such as `to_line` writes.
+
+    Returns
+    -------
+    LedgerEntry or Learned
+        What it says.
+
     Raises
     ------
     pydantic.ValidationError
         The line is no record.
+
+    Examples
+    --------
+    >>> from_line('{"kind":"learned","generation":2,"n_labels":9}').n_labels
+    9
     """
     return _ADAPTER.validate_json(line)

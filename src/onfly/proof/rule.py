@@ -12,7 +12,20 @@ __all__ = ["ProofCost", "ProofRule"]
 
 
 class ProofCost(NamedTuple):
-    """Audits of closing blocks, and the rounds of labels that are waited for one after another."""
+    """Audits of closing blocks, and the rounds of labels that are waited for one after another.
+
+    Attributes
+    ----------
+    least_audits, most_audits
+        Audits of a first block that passes at once, and of all blocks.
+    least_waits, most_waits
+        Rounds of labels that follow one another, likewise.
+
+    Examples
+    --------
+    >>> ProofRule(attempts=1, spend=1).cost()
+    ProofCost(least_audits=31, most_audits=54, least_waits=1, most_waits=2)
+    """
 
     least_audits: int
     """The first look of the first block passes."""
@@ -35,6 +48,16 @@ class ProofRule(BaseModel):
     ``1 - confidence`` for the whole run, is divided among the blocks: block a may spend
     ``(1 - confidence) * spend * (1 - spend)**a``. The sum over any number of blocks stays below
     ``1 - confidence``, so `attempts` may be raised later without weakening what was said.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range, or nothing is left to spend for a second block.
+
+    References
+    ----------
+    C. Jennison and B. W. Turnbull, Group Sequential Methods (2000), chapters 7 and 8; the page
+    "What ready proves" of the documentation.
 
     Examples
     --------

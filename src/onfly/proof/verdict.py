@@ -28,7 +28,9 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    state: VerdictState
+    state: VerdictState = Field(
+        description="whether the model is ready, and if not, what is missing"
+    )
     coverage: float | None = Field(
         None, description="share of the steps on which the tolerances hold, at least: proven"
     )
@@ -63,10 +65,20 @@ def judge(
         Names of the tolerances that every closing audit must have been judged by; empty to take
         what the ledger holds.
 
+    Returns
+    -------
+    Verdict
+        With a sentence that says what is proven.
+
     Raises
     ------
     ValueError
         A closing audit was judged, but not by all of these tolerances, or does not fit the rule.
+
+    Examples
+    --------
+    >>> judge(Ledger(), ProofRule(), stopped="3 failures").state
+    'stopped'
     """
     _check_names(ledger, tolerances)
     block = closing_block(ledger, rule)

@@ -128,8 +128,8 @@ def compare(
     """Measure properties of a crystal by all force fields.
 
     The crystal is relaxed by the model and reduced to its primitive cell; from there each force
-    field relaxes it with its symmetry kept, and measures in its own cell. What fails for one of them
-    is noted in the document, and the others go on.
+    field relaxes it with its symmetry kept, and measures in its own cell. What fails for one of
+    them is noted in the document, and the others go on.
 
     Parameters
     ----------

@@ -35,6 +35,14 @@ def build_report(
     ------
     FileNotFoundError
         If the folder holds no run.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> _ = write_toy_run(get_settings().ARTIFACT_DIR, toy_run("r"))
+    >>> build_report(get_settings().ARTIFACT_DIR / "runs" / "r", "r.html", png=False).name
+    'r.html'
     """
     # matplotlib takes a second to import: not for those who only ask for the verdict
     from onfly.report.page import write_report

@@ -40,10 +40,23 @@ def build_campaign_report(
     refresh
         Seconds after which a browser loads the page again.
 
+    Returns
+    -------
+    Path
+        The page.
+
     Raises
     ------
     ValueError
         If no folder is given.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> _ = write_toy_run(get_settings().ARTIFACT_DIR, toy_run("r"))
+    >>> build_campaign_report([get_settings().ARTIFACT_DIR / "runs" / "r"], "all.html").name
+    'all.html'
     """
     from onfly.report.page import render  # imports matplotlib
 

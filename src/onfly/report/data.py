@@ -108,6 +108,17 @@ def judge(
         Of the run; needed where no model is published.
     n_steps
         MD steps so far, where they are ahead of the state.
+
+    Returns
+    -------
+    onfly.report.records.Verdict
+        For people: with reasons and advice. `onfly.proof.judge` is what it rests on.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import toy_run
+    >>> judge(toy_run("r")).state
+    'running'
     """
     own = model is not None and model.model_id == run.posterior.model_id
     if own and model is not None and model.verdict:
@@ -118,12 +129,30 @@ def judge(
 def load_run(folder: str | Path) -> RunReportData:
     """Read the folder of a run.
 
+    Parameters
+    ----------
+    folder
+        ``<artifact dir>/runs/<run_id>``.
+
+    Returns
+    -------
+    RunReportData
+        Energies in eV, forces in eV/Å, times in fs.
+
     Raises
     ------
     FileNotFoundError
         If it holds no ``run.json``.
     ArtifactError
         If ``run.json`` is damaged, or of another version of onfly.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> _ = write_toy_run(get_settings().ARTIFACT_DIR, toy_run("r"))
+    >>> load_run(get_settings().ARTIFACT_DIR / "runs" / "r").verdict.state
+    'running'
     """
     workspace = workspace_of(folder)
     problems: list[str] = []
@@ -181,6 +210,7 @@ def load_run(folder: str | Path) -> RunReportData:
         cpu_seconds=run.cpu_seconds,
         settings=spec.to_flat(defaults=True),
         structure=to_atoms(model.structure) if model else first,
+        properties=model.properties if model else None,
         versions=model.versions if model else {},
         problems=tuple(problems),
     )

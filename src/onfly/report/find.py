@@ -30,10 +30,25 @@ def find_runs(target: str | Path, root: str | Path) -> tuple[list[Path], bool]:
     root
         Artifact directory, where identifiers and campaigns are looked up.
 
+    Returns
+    -------
+    tuple
+        The folders, and whether a single run was meant.
+
     Raises
     ------
     FileNotFoundError
         If nothing fits; the message lists what there is.
+
+    Examples
+    --------
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> root = get_settings().ARTIFACT_DIR
+    >>> _ = write_toy_run(root, toy_run("r", campaign="metals"))
+    >>> folders, single = find_runs("metals", root)
+    >>> [folder.name for folder in folders], single
+    (['r'], False)
     """
     path = Path(target).expanduser()
     if (path / "run.json").is_file():

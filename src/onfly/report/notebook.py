@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from onfly.artifacts.files import ArtifactError
 from onfly.proof import Verdict as Proof
 from onfly.report.data import load_run
 from onfly.report.run_data import RunReportData
@@ -29,7 +30,18 @@ Rows = Iterable[tuple[str, str | None]]
 
 @dataclass(frozen=True)
 class Card:
-    """HTML that a notebook shows."""
+    """HTML that a notebook shows.
+
+    Attributes
+    ----------
+    html
+        A div with styles of its own, and no script.
+
+    Examples
+    --------
+    >>> Card("<p>copper</p>").html
+    '<p>copper</p>'
+    """
 
     html: str
 
@@ -47,27 +59,77 @@ def show(what: RunState | FineTunedModelDoc | str | Path, root: str | Path | Non
     root
         Artifact directory; that of the settings unless given.
 
+    Returns
+    -------
+    Card
+        Energies in meV.
+
     Raises
     ------
     FileNotFoundError
         If there is no such run. A model needs none: it is shown by what its document says.
+    ArtifactError
+        If the state of the run is damaged, or of another version.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> card = show(ModelLibrary.from_settings().latest("CuAu"))
+    >>> "needs more audits" in card.html
+    True
     """
     runs = Path(root or get_settings().ARTIFACT_DIR).expanduser() / "runs"
     folder = runs / what.run_id if isinstance(what, RunState | FineTunedModelDoc) else Path(what)
-    if isinstance(what, FineTunedModelDoc) and not (folder / "run.json").is_file():
-        return Card(_model_card(what))
-    return Card(html_summary(load_run(folder if folder.is_dir() else runs / folder)))
+    try:
+        return Card(html_summary(load_run(folder if folder.is_dir() else runs / folder)))
+    except (FileNotFoundError, ArtifactError):  # not here, or of another version
+        if isinstance(what, FineTunedModelDoc):
+            return Card(_model_card(what))
+        raise
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Let notebooks show documents of runs and models as cards."""
+    """Let notebooks show documents of runs and models as cards.
+
+    Parameters
+    ----------
+    ipython
+        The shell.
+
+    Examples
+    --------
+    In a notebook: ``%load_ext onfly.report.notebook``.
+
+    >>> from IPython.core.interactiveshell import InteractiveShell
+    >>> load_ipython_extension(InteractiveShell.instance())
+    """
     formatter = ipython.display_formatter.formatters["text/html"]
     for doc in (RunState, FineTunedModelDoc):
         formatter.for_type(doc, lambda value: show(value).html)
 
 
 def html_summary(data: RunReportData) -> str:
-    """Return the card of a run: state, compound, tolerance, labels, waits and what is proven."""
+    """Return the card of a run: state, compound, tolerance, labels, waits and what is proven.
+
+    Parameters
+    ----------
+    data
+        Of `onfly.report.load_run`.
+
+    Returns
+    -------
+    str
+        HTML; energies in meV.
+
+    Examples
+    --------
+    >>> from onfly.report import load_run
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> _ = write_toy_run(get_settings().ARTIFACT_DIR, toy_run("r"))
+    >>> html_summary(load_run(get_settings().ARTIFACT_DIR / "runs" / "r"))[:4]
+    '<div'
+    """
     name, verdict = data.identity, data.verdict
     good = verdict.n_audits - verdict.n_failed
     own, before = rmse_of(data.audits)

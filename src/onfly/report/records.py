@@ -231,6 +231,12 @@ class Verdict:
         Of that share.
     n_audits, n_failed
         Audits that the verdict rests on, and how many of them broke the tolerance.
+
+    Examples
+    --------
+    >>> verdict = Verdict("ready", "Ready", coverage=0.9, n_audits=33)
+    >>> verdict.state, verdict.confidence
+    ('ready', 0.95)
     """
 
     state: str

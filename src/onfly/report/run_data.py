@@ -21,6 +21,7 @@ from onfly.report.records import (
     TrajectoryData,
     Verdict,
 )
+from onfly.schemas.properties import PropertiesDoc
 
 __all__ = ["RunReportData"]
 
@@ -29,13 +30,64 @@ __all__ = ["RunReportData"]
 class RunReportData:
     """All that a report needs of one run.
 
+    Energies are in eV, forces in eV/Å and times in fs. It is made by `onfly.report.load_run`; own
+    figures are drawn from it.
+
     Attributes
     ----------
+    identity
+        Names of the run.
+    foundation, labeller
+        Foundation model and labeller.
+    tolerances
+        What is promised.
+    verdict
+        Whether the model may be used, and why.
+    counts
+        How many labels, calls, audits and waits.
+    labels
+        By index, with the errors of what had been predicted.
     audit_outcomes
         Whether each audit kept all tolerances, in the order of the labels; one that could not be
         computed did not.
     n_unjudged
         Audits that could not be computed.
+    trajectories
+        Logs of the MD.
+    stages
+        The programme, in words.
+    trainings
+        Updates of the weights.
+    calibration
+        Of energies, after each label.
+    audit_interval
+        Mean number of MD steps between audits.
+    max_probability
+        Of an error above the tolerance, at which a label is asked for.
+    required_coverage, confidence
+        What *ready* promises.
+    attempts
+        Closing blocks that a run may have.
+    cpu_seconds
+        By kind of work, s.
+    settings
+        Flat keys that the user chose.
+    structure
+        Where the MD began.
+    versions
+        Of onfly and the packages that matter.
+    problems
+        Files that could not be read.
+
+    Examples
+    --------
+    >>> from onfly.report import load_run
+    >>> from onfly.settings import get_settings
+    >>> from onfly.testing.models import toy_run, write_toy_run
+    >>> _ = write_toy_run(get_settings().ARTIFACT_DIR, toy_run("r"))
+    >>> data = load_run(get_settings().ARTIFACT_DIR / "runs" / "r")
+    >>> data.identity.formula, data.threshold, data.counts.n_labels
+    ('CuAu', 0.1, 0)
     """
 
     identity: Identity
@@ -59,6 +111,7 @@ class RunReportData:
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     structure: Atoms | None = None
+    properties: PropertiesDoc | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 

@@ -12,17 +12,30 @@ __all__ = ["ArtifactRef", "EnsembleDoc"]
 
 
 class ArtifactRef(BaseModel):
-    """A file named by its sha256, relative to the artifact directory."""
+    """A file named by its sha256, relative to the artifact directory.
+
+    Examples
+    --------
+    >>> ArtifactRef(path="md/0.safetensors", sha256="0" * 64, nbytes=812).path
+    'md/0.safetensors'
+    """
 
     model_config = ConfigDict(frozen=True)
 
     path: str = Field(description="Path relative to the artifact directory.")
-    sha256: str
-    nbytes: int
+    sha256: str = Field(description="Of the content, in hexadecimal.")
+    nbytes: int = Field(description="Size in bytes.")
 
 
 class EnsembleDoc(BaseModel):
-    """The files of one generation of the posterior: one per member, and one for the rest."""
+    """The files of one generation of the posterior: one per member, and one for the rest.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> len(ModelLibrary.from_settings().latest("CuAu").ensemble.members)
+    2
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -70,7 +70,23 @@ def _state(structure: Structure | Molecule) -> dict[str, Any]:
 
 
 class LabelDoc(StructureMetadata):
-    """A labelled configuration; build it with ``onfly.labels.extract``."""
+    """A labelled configuration; build it with ``onfly.labels.extract``.
+
+    Energies are in eV, forces in eV/Å (shape (N, 3)), stresses in eV/Å³ (shape (3, 3), positive
+    under tension).
+
+    Raises
+    ------
+    ValueError
+        If a field is of the wrong kind.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import toy_label
+    >>> label = toy_label()
+    >>> label.reason, len(label.forces)
+    ('uncertain', 4)
+    """
 
     doc_type: Literal["label"] = "label"
     doc_version: DocVersion = DOC_VERSION
@@ -94,10 +110,12 @@ class LabelDoc(StructureMetadata):
         default_factory=list, description="What custodian corrected."
     )
     elapsed: float | None = Field(None, description="Wall time of the calculation in s.")
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was computed, UTC."
+    )
 
     # context in a run; None for a label that stands alone
-    run_id: str | None = None
+    run_id: str | None = Field(None, description="The run that paid for it.")
     index: int | None = Field(None, description="Number of the label in its run, from 0.")
     reason: LabelReason | None = Field(None, description="Why it was asked for.")
     trajectory: int | None = Field(None, description="Number of the trajectory.")

@@ -64,33 +64,42 @@ class FineTunedModelDoc(StructureMetadata):
 
     Documents of version 0.1 can be read: what they do not have takes its default, and their state
     ``"unproven"`` becomes ``"needs more audits"``.
+
+    Energies are in eV, temperatures in K, times in fs.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> model = ModelLibrary.from_settings().latest("CuAu")
+    >>> model.model_id, model.threshold_ev, model.temperature_range
+    ('CuAu-f716e6da3f4e', 0.3, (300.0, 300.0))
     """
 
     doc_type: Literal["model"] = "model"
     doc_version: DocVersion = Field(
         "0.1", description="Version of this schema; documents of 0.1 do not say it."
     )
-    model_id: str
-    run_id: str
-    campaign: str | None = None
+    model_id: str = Field(description="Formula and a hash.")
+    run_id: str = Field(description="The run that made it.")
+    campaign: str | None = Field(None, description="Name of its campaign.")
     state: ModelState = Field(
         description="ready: audits prove the accuracy; not accurate enough: audits refute it; "
         "needs more audits: they are too few to tell; stopped: see stop_reason."
     )
-    stop_reason: str
+    stop_reason: str = Field(description="Why the run ended, in words.")
     structure: StructureOrMolecule = Field(description="The structure the run started from.")
-    foundation_model: str
-    foundation_sha256: str | None = None
-    labeller: str
-    level_of_theory: str | None = None
-    input_hash: str | None = None
+    foundation_model: str = Field(description="Name or path of the foundation potential.")
+    foundation_sha256: str | None = Field(None, description="Of its file, if it came from one.")
+    labeller: str = Field(description="Name of the maker that labelled.")
+    level_of_theory: str | None = Field(None, description="Of the labels, as the user named it.")
+    input_hash: str | None = Field(None, description="Hash of the settings of the labels.")
     threshold_ev: float | None = Field(
         None, description="Tolerance of the energy of the cell, eV; None without one."
     )
     temperature_range: tuple[float, float] | None = Field(None, description="K")
     pressure_range: tuple[float, float] | None = Field(None, description="kbar")
-    n_steps: int
-    simulated_time_fs: float
+    n_steps: int = Field(description="MD steps of all trajectories.")
+    simulated_time_fs: float = Field(description="Simulated time of all trajectories.")
 
     walkers: int = Field(1, description="Trajectories that shared the posterior.")
 
@@ -106,13 +115,15 @@ class FineTunedModelDoc(StructureMetadata):
         description="Foundation minus label energy of one atom by element, in eV, aligned over "
         "many compounds. None: energies of other compositions have no zero and are refused.",
     )
-    n_labels: int
+    n_labels: int = Field(description="Labels that it was made with.")
     n_waits: int | None = Field(
         None, description="Rounds of labels that followed one another; None if not recorded."
     )
-    n_audits: int
-    n_audits_within: int
-    coverage: float | None = None
+    n_audits: int = Field(description="Labels at random steps.")
+    n_audits_within: int = Field(description="Audits that kept all tolerances.")
+    coverage: float | None = Field(
+        None, description="Share of all audits within; no proof (see `verdict`)."
+    )
     coverage_interval: tuple[float, float] | None = Field(
         None, description="95 %, Clopper-Pearson."
     )
@@ -130,11 +141,20 @@ class FineTunedModelDoc(StructureMetadata):
     proven_generation: int | None = Field(
         None, description="Generation of the weights that the audits of the verdict tested."
     )
-    calibration: CalibrationDoc
-    force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
-    stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)
-    interventions: ErrorStatistics = Field(default_factory=ErrorStatistics)
-    audits: ErrorStatistics = Field(default_factory=ErrorStatistics)
+    calibration: CalibrationDoc = Field(description="Of energies.")
+    force_calibration: ForceCalibrationDoc = Field(
+        default_factory=ForceCalibrationDoc, description="Of forces."
+    )
+    stress_calibration: StressCalibrationDoc = Field(
+        default_factory=StressCalibrationDoc, description="Of stresses."
+    )
+    interventions: ErrorStatistics = Field(
+        default_factory=ErrorStatistics,
+        description="Errors at labels that the criterion asked for.",
+    )
+    audits: ErrorStatistics = Field(
+        default_factory=ErrorStatistics, description="Errors at audits."
+    )
     properties: PropertiesDoc | None = Field(
         None, description="Properties of the crystal, where they were asked for."
     )
@@ -156,10 +176,14 @@ class FineTunedModelDoc(StructureMetadata):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a run of 0.1, where spec is None."
     )
-    versions: dict[str, str] = Field(default_factory=dict)
-    seed: int = 0
-    cpu_seconds: dict[str, float] = Field(default_factory=dict)
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="Of onfly and the packages that matter."
+    )
+    seed: int = Field(0, description="Of the run.")
+    cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work, s.")
+    created_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was published, UTC."
+    )
 
     @property
     def ensembles(self) -> list[EnsembleDoc]:

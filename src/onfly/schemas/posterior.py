@@ -85,11 +85,21 @@ class StressCalibrationDoc(_Frozen):
 
 
 class RequestDoc(_Frozen):
-    """A configuration that must be labelled, and what the ensemble predicted for it."""
+    """A configuration that must be labelled, and what the ensemble predicted for it.
 
-    reason: RequestReason
+    Energies are in eV.
+
+    Examples
+    --------
+    >>> from onfly.schemas import ArtifactRef
+    >>> ref = ArtifactRef(path="md/0.json", sha256="0" * 64, nbytes=812)
+    >>> RequestDoc(reason="uncertain", trajectory=0, md_step=120, structure=ref).key
+    '000-00000120-uncertain-000000000000'
+    """
+
+    reason: RequestReason = Field(description="Why it is asked for.")
     trajectory: int = Field(description="-1 for MD on the foundation before the run.")
-    md_step: int
+    md_step: int = Field(description="MD step that leads to it.")
     structure: ArtifactRef = Field(description="The configuration, as the MD state's file.")
     attempt: int = Field(0, description="1 after a failure: asked again with a more careful SCF.")
     detail: str | None = Field(None, description="What a guard found.")
@@ -125,17 +135,29 @@ class SuppliedRef(_Frozen):
 
 
 class TrajectoryDoc(_Frozen):
-    """One trajectory: where it is, and which labels it waits for."""
+    """One trajectory: where it is, and which labels it waits for.
+
+    Times are in fs, the initial volume in Å³.
+
+    Examples
+    --------
+    >>> from onfly.schemas import ArtifactRef
+    >>> ref = ArtifactRef(path="md/0.safetensors", sha256="0" * 64, nbytes=812)
+    >>> TrajectoryDoc(md_state=ref, n_steps=1000).called
+    False
+    """
 
     doc_type: Literal["trajectory"] = "trajectory"
     doc_version: DocVersion = DOC_VERSION
-    index: int = 0
-    md_state: ArtifactRef
-    md_step: int = 0
-    time_fs: float = 0.0
+    index: int = Field(0, description="Number of the trajectory, from 0.")
+    md_state: ArtifactRef = Field(description="Where it is, as a file.")
+    md_step: int = Field(0, description="MD steps done.")
+    time_fs: float = Field(0.0, description="Simulated time.")
     n_steps: int = Field(description="Step at which the programme in use ends.")
     origin: int = Field(0, description="Step at which the programme in use began.")
-    origin_time_fs: float = 0.0
+    origin_time_fs: float = Field(
+        0.0, description="Simulated time at which the programme in use began."
+    )
     programme_step: int = Field(
         0, description="Steps of the user's programme that were done before the closing blocks."
     )
@@ -146,16 +168,18 @@ class TrajectoryDoc(_Frozen):
     round_began: int | None = Field(
         None, description="Step at which a round began that the walltime cut; None if none is."
     )
-    last_label_step: int = 0
-    last_call_step: int = 0
+    last_label_step: int = Field(0, description="Step of its newest label.")
+    last_call_step: int = Field(0, description="Step at which it asked for a label last.")
     initial_volume: float | None = Field(None, description="Å³, for the guards.")
-    supplied: SuppliedRef | None = None
-    requests: tuple[RequestDoc, ...] = ()
+    supplied: SuppliedRef | None = Field(
+        None, description="Label for the step that it is about to take."
+    )
+    requests: tuple[RequestDoc, ...] = Field((), description="Labels that it waits for.")
     closing_steps: tuple[tuple[int, ...], ...] = Field(
         (), description="Steps of the closing block to audit, for each of its looks."
     )
     done: bool = Field(False, description="Whether the programme in use is at its end.")
-    n_explosions: int = 0
+    n_explosions: int = Field(0, description="Times that a guard ended its MD.")
     failures: tuple[str, ...] = Field((), description="The last few, in words.")
     cpu_seconds: float = Field(0.0, description="Of its MD.")
 
@@ -175,42 +199,57 @@ class ProductionSource(_Frozen):
 
 
 class PosteriorDoc(StructureMetadata):
-    """What the trajectories of a compound share: ensemble, calibration, energy scale, progress."""
+    """What the trajectories of a compound share: ensemble, calibration, energy scale, progress.
+
+    Energies are in eV.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import toy_run
+    >>> toy_run("r").posterior.n_labels
+    0
+    """
 
     model_config = ConfigDict(frozen=True)
 
     doc_type: Literal["posterior"] = "posterior"
     doc_version: DocVersion = DOC_VERSION
-    run_id: str
-    campaign: str | None = None
+    run_id: str = Field(description="Identifier of the run.")
+    campaign: str | None = Field(None, description="Name of its campaign.")
     spec: RunSpec = Field(description="All that the user chose.")
-    phase: Phase = "start"
+    phase: Phase = Field("start", description="What is due.")
     round: int = Field(0, description="Rounds so far.")
     revision: int = Field(0, description="Grows with every change.")
-    labeller: str = ""
+    labeller: str = Field("", description="Name of the maker that labels.")
 
     threshold_ev: float | None = Field(None, description="Energy tolerance of the cell, eV.")
     energy_std: float | None = Field(None, description="σ_E of the likelihood; None by its rule.")
     energy_offset: float | None = Field(None, description="E_foundation - E_DFT of label 0 (eV).")
     input_hash: str | None = Field(None, description="Settings of label 0; later ones must agree.")
-    ensemble: EnsembleDoc | None = None
+    ensemble: EnsembleDoc | None = Field(
+        None, description="Files of the present generation of the weights."
+    )
     refit: EnsembleDoc | None = Field(
         None, description="Fitted after a proof to all labels; the proof is about `ensemble`."
     )
-    calibration: CalibrationDoc
-    force_calibration: ForceCalibrationDoc = Field(default_factory=ForceCalibrationDoc)
-    stress_calibration: StressCalibrationDoc = Field(default_factory=StressCalibrationDoc)
+    calibration: CalibrationDoc = Field(description="Of energies.")
+    force_calibration: ForceCalibrationDoc = Field(
+        default_factory=ForceCalibrationDoc, description="Of forces."
+    )
+    stress_calibration: StressCalibrationDoc = Field(
+        default_factory=StressCalibrationDoc, description="Of stresses."
+    )
     tolerance_atoms: dict[str, tuple[int, ...]] = Field(
         default_factory=dict, description="By tolerance of forces, the atoms that it is about."
     )
 
     n_records: int = Field(0, description="Records of the ledger that count.")
-    n_labels: int = 0
+    n_labels: int = Field(0, description="Labels in the ledger.")
     n_seeds: int = Field(0, description="Labels of earlier runs, which were not paid for.")
     n_waits: int = Field(0, description="Rounds of labels that followed one another.")
-    n_calls: int = 0
-    n_audits: int = 0
-    n_audits_within: int = 0
+    n_calls: int = Field(0, description="Labels that the criterion asked for.")
+    n_audits: int = Field(0, description="Labels at random steps.")
+    n_audits_within: int = Field(0, description="Audits that kept all tolerances.")
     n_failures: int = Field(0, description="Labels that failed twice.")
     failures: tuple[str, ...] = Field((), description="The last few, in words.")
     attempt: int | None = Field(None, description="Number of the closing block; None before it.")
@@ -219,13 +258,17 @@ class PosteriorDoc(StructureMetadata):
         0, description="Closing blocks that were not labelled, since the model doubted them."
     )
     last_label_dir: str | None = Field(None, description="For a warm start of the next label.")
-    stop_reason: str | None = None
+    stop_reason: str | None = Field(None, description="Why it ended, in words.")
     stopped: bool = Field(False, description="Whether the run was cut short.")
-    model_id: str | None = None
+    model_id: str | None = Field(None, description="Identifier of the published model.")
     production: ProductionSource | None = Field(None, description="Of a production run.")
     cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work.")
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When the run began, UTC."
+    )
+    updated_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was changed last, UTC."
+    )
 
     @property
     def foundation_model(self) -> str:
@@ -234,12 +277,22 @@ class PosteriorDoc(StructureMetadata):
 
 
 class RunState(_Frozen):
-    """A run: one posterior and its trajectories."""
+    """A run: one posterior and its trajectories.
+
+    Each change makes a new one (`evolve`, `with_trajectories`); arrays are in files.
+
+    Examples
+    --------
+    >>> from onfly.testing.models import toy_run
+    >>> state = toy_run("r")
+    >>> state.run_id, state.phase, state.evolve(phase="label").phase
+    ('r', 'start', 'label')
+    """
 
     doc_type: Literal["run"] = "run"
     doc_version: DocVersion = DOC_VERSION
-    posterior: PosteriorDoc
-    trajectories: tuple[TrajectoryDoc, ...] = ()
+    posterior: PosteriorDoc = Field(description="What the trajectories share.")
+    trajectories: tuple[TrajectoryDoc, ...] = Field((), description="One for each walker.")
 
     @property
     def run_id(self) -> str:

@@ -19,7 +19,13 @@ __all__ = ["CampaignFile", "WorkersSpec"]
 
 
 class WorkersSpec(Spec):
-    """Which workers take the jobs."""
+    """Which workers take the jobs.
+
+    Examples
+    --------
+    >>> WorkersSpec(gpu={"_category": "a100"}).cpu is None
+    True
+    """
 
     gpu: dict[str, Any] | None = Field(None, description="For MD and updates.")
     cpu: dict[str, Any] | None = Field(None, description="For labels.")
@@ -30,6 +36,21 @@ class CampaignFile(Spec):
 
     In the file the keys of `spec` stand beside the others, and an override holds those that
     differ; here each override is the whole tree of its compound.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or impossible; `onfly.spec.yaml.load` makes a `ConfigError` of it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from onfly.spec.yaml import load
+    >>> text = '''{campaign: metals, structures: ["*.vasp"], threshold: 2 meV, labeller: emt,
+    ... stages: [{n_steps: 1000}], overrides: {Ag: {walkers: 4}}}'''
+    >>> _ = Path("many.yaml").write_text(text)
+    >>> load(Path("many.yaml"), CampaignFile).overrides["Ag"].trajectories.walkers
+    4
     """
 
     campaign: str = Field(description="Name, by which runs and models are found.")
@@ -45,7 +66,7 @@ class CampaignFile(Spec):
     mode: Literal["resident", "chained"] = Field(
         "chained", description="`chained` or `resident`, as for a run."
     )
-    spec: RunSpec
+    spec: RunSpec = Field(description="Settings of all compounds.")
 
     @field_validator("campaign")
     @classmethod

@@ -21,6 +21,20 @@ class RunFile(Spec):
     """Everything about one run, as `onfly run` takes it: `onfly.spec.yaml.load(path, RunFile)`.
 
     In the file the keys of `spec` stand beside the others.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or impossible; `onfly.spec.yaml.load` makes a `ConfigError` of it.
+
+    Examples
+    --------
+    >>> from onfly.spec.yaml import load
+    >>> text = "{structure: POSCAR, threshold: 50 meV, labeller: emt, stages: [{n_steps: 9}]}"
+    >>> _ = Path("run.yaml").write_text(text)
+    >>> file = load(Path("run.yaml"), RunFile)
+    >>> file.mode, file.spec.tolerance[0].value
+    ('resident', 0.05)
     """
 
     structure: Path = Field(
@@ -40,7 +54,7 @@ class RunFile(Spec):
         description="`resident`: one job, labeller in process. `chained`: every label and every "
         "segment is a job (for FireWorks and jobflow-remote). Both give the same numbers.",
     )
-    spec: RunSpec
+    spec: RunSpec = Field(description="All settings of the run.")
 
     @field_validator("run_id")
     @classmethod

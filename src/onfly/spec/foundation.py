@@ -14,6 +14,11 @@ __all__ = ["FoundationSpec"]
 class FoundationSpec(Spec):
     """The pretrained potential; a bare name or path is the short form.
 
+    Raises
+    ------
+    ValueError
+        If a field is of the wrong kind.
+
     Examples
     --------
     >>> FoundationSpec.model_validate("mace-mp-medium").source

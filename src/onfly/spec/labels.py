@@ -12,7 +12,13 @@ __all__ = ["LabellerSpec", "LabelsSpec"]
 
 
 class LabellerSpec(Spec):
-    """Which maker labels, and its keywords; a bare name is the short form."""
+    """Which maker labels, and its keywords; a bare name is the short form.
+
+    Examples
+    --------
+    >>> LabellerSpec.model_validate("emt").name
+    'emt'
+    """
 
     name: str = Field(
         min_length=1, description="Short name, or dotted path of an atomate2 Maker class."
@@ -26,7 +32,13 @@ class LabellerSpec(Spec):
 
 
 class LabelsSpec(Spec):
-    """Labels: energies, forces and stresses of an electronic-structure method."""
+    """Labels: energies, forces and stresses of an electronic-structure method.
+
+    Examples
+    --------
+    >>> LabelsSpec(labeller=LabellerSpec(name="emt")).max_force
+    50.0
+    """
 
     labeller: LabellerSpec | None = Field(
         None,

@@ -14,6 +14,11 @@ __all__ = ["CalibrationSpec", "PosteriorSpec"]
 class PosteriorSpec(Spec):
     """How the weights are sampled; keys that are none of these are options of the kind.
 
+    Raises
+    ------
+    ValueError
+        If an option is given twice.
+
     Examples
     --------
     >>> PosteriorSpec.model_validate({"kind": "sghmc", "n_members": 4}).options
@@ -63,7 +68,18 @@ class PosteriorSpec(Spec):
 
 
 class CalibrationSpec(Spec):
-    """What the errors of past labels say about the standard deviation."""
+    """What the errors of past labels say about the standard deviation.
+
+    Raises
+    ------
+    ValueError
+        If only one of `shape` and `rate` is given.
+
+    Examples
+    --------
+    >>> CalibrationSpec(mode="ema").decay
+    0.95
+    """
 
     shape: float | None = Field(
         None,

@@ -39,7 +39,13 @@ class CriterionSpec(Spec):
 
 
 class RoundsSpec(Spec):
-    """How long the trajectories move between two learnings, and which random steps are audited."""
+    """How long the trajectories move between two learnings, and which random steps are audited.
+
+    Examples
+    --------
+    >>> RoundsSpec(initial_labels=8).audit_interval
+    100
+    """
 
     initial_labels: int = Field(
         1,
@@ -100,7 +106,13 @@ class RoundsSpec(Spec):
 
 
 class ProofSpec(Spec):
-    """What *ready* promises: of the steps at least `coverage` keep the tolerance."""
+    """What *ready* promises: of the steps at least `coverage` keep the tolerance.
+
+    Examples
+    --------
+    >>> ProofSpec(coverage=0.95).confidence
+    0.95
+    """
 
     coverage: float = Field(
         0.9, gt=0, lt=1, description="Share of the steps that must keep every tolerance."
@@ -134,7 +146,13 @@ class ProofSpec(Spec):
 
 
 class GuardsSpec(Spec):
-    """Limits that an accepted state keeps; beyond them the MD has left the physical world."""
+    """Limits that an accepted state keeps; beyond them the MD has left the physical world.
+
+    Examples
+    --------
+    >>> GuardsSpec(max_temperature=3000).min_distance
+    0.5
+    """
 
     max_temperature: Annotated[float | None, Unit("K")] = Field(
         None,
@@ -160,7 +178,13 @@ class GuardsSpec(Spec):
 
 
 class StoppingSpec(Spec):
-    """When a run ends before its stages are done."""
+    """When a run ends before its stages are done.
+
+    Examples
+    --------
+    >>> StoppingSpec(max_labels=200).max_failures
+    3
+    """
 
     quiet_steps: Annotated[int | None, Unit("MD steps")] = Field(
         None,

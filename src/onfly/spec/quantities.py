@@ -53,7 +53,23 @@ _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
 
 def known_units(quantity: Quantity) -> list[str]:
-    """Return the units that are offered for a quantity, one spelling each."""
+    """Return the units that are offered for a quantity, one spelling each.
+
+    Parameters
+    ----------
+    quantity
+        One of `INTERNAL_UNITS`.
+
+    Returns
+    -------
+    list of str
+        The unit of the package first, such as eV/Å.
+
+    Examples
+    --------
+    >>> known_units("force")
+    ['eV/Å', 'meV/Å', 'kcal/mol/Å', 'kJ/mol/Å', 'Ha/Å']
+    """
     if quantity == "force":
         return [f"{energy}/Å" for energy in EV_PER_ENERGY_UNIT]
     if quantity == "stress":
@@ -111,6 +127,18 @@ def parse_quantity(text: str, quantity: Quantity) -> float:
 
 def format_quantity(value: float, quantity: Quantity) -> str:
     """Return a quantity as text that `parse_quantity` reads back to the same number.
+
+    Parameters
+    ----------
+    value
+        eV, eV (per atom), eV/Å or eV/Å³.
+    quantity
+        Which of them.
+
+    Returns
+    -------
+    str
+        Number and unit.
 
     Examples
     --------

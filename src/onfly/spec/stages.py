@@ -163,7 +163,13 @@ def _kelvin(value: Any) -> Any:
 
 
 class TrajectoriesSpec(Spec):
-    """What the trajectories of a run do, and what is kept of them."""
+    """What the trajectories of a run do, and what is kept of them.
+
+    Examples
+    --------
+    >>> TrajectoriesSpec(stages=(MDStage(1000),), walkers=4).traj_interval
+    10
+    """
 
     stages: tuple[MDStage, ...] = Field(
         min_length=1, description="Temperature and pressure programme, one stage after the other."

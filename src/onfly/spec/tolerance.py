@@ -24,6 +24,13 @@ def units_required(info: ValidationInfo) -> bool:
 class Tolerance(Spec):
     """The largest error that a step may have; a label is asked for where it may be larger.
 
+    Values are in eV, eV/Å or eV/Å³ where no unit is given.
+
+    Raises
+    ------
+    ValueError
+        If value and quantity do not fit, or the atoms that count are named twice.
+
     Examples
     --------
     >>> Tolerance(quantity="force", value="100 meV/Å", species=("H",)).name

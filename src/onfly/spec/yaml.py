@@ -32,7 +32,17 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 class ConfigError(ValueError):
-    """A settings file that cannot be used; the message names file, key, line and remedy."""
+    """A settings file that cannot be used; the message names file, key, line and remedy.
+
+    Examples
+    --------
+    >>> from onfly.spec.files import RunFile
+    >>> _ = Path("run.yaml").write_text("threshhold: 50 meV")
+    >>> load(Path("run.yaml"), RunFile)
+    Traceback (most recent call last):
+        ...
+    onfly.spec.yaml.ConfigError: run.yaml, line 1: threshhold: unknown key: did you mean ...
+    """
 
 
 class _Loader(yaml.SafeLoader):
@@ -241,10 +251,23 @@ def load(path: Path, model: type[SpecT]) -> SpecT:
     model
         `RunFile` or `CampaignFile` (anything with their ``from_source``).
 
+    Returns
+    -------
+    RunFile or CampaignFile
+        The validated settings.
+
     Raises
     ------
     ConfigError
         With one line for each mistake: file, line, key, and what to do.
+
+    Examples
+    --------
+    >>> from onfly.spec.files import RunFile
+    >>> text = "{structure: POSCAR, threshold: 50 meV, labeller: emt, stages: [{n_steps: 9}]}"
+    >>> _ = Path("run.yaml").write_text(text)
+    >>> load(Path("run.yaml"), RunFile).spec.rounds.initial_labels
+    1
     """
     source = read_source(path)
     origins: dict[Key, Key] = {}

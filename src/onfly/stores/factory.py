@@ -22,10 +22,27 @@ DATA_STORE = "data"
 def job_store(settings: OnflySettings | None = None) -> JobStore:
     """Return the job store: ours if configured, else jobflow's if configured, else the embedded.
 
+    Parameters
+    ----------
+    settings
+        Of the machine; None reads them.
+
+    Returns
+    -------
+    JobStore
+        For `jobflow.run_locally` and the library; it is not connected yet.
+
     Raises
     ------
     ValueError
         If the configured store cannot be built, or has no additional store named ``data``.
+
+    Examples
+    --------
+    >>> store = job_store()
+    >>> store.connect()
+    >>> store.count() > 0
+    True
     """
     settings = settings or get_settings()
     store: JobStore
@@ -44,7 +61,25 @@ def job_store(settings: OnflySettings | None = None) -> JobStore:
 
 
 def embedded_job_store(path: str | Path, settings: OnflySettings | None = None) -> JobStore:
-    """Return the embedded job store in a folder."""
+    """Return the embedded job store in a folder.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made with the first document.
+    settings
+        Of the machine; None reads them.
+
+    Returns
+    -------
+    JobStore
+        With an additional store ``data``.
+
+    Examples
+    --------
+    >>> sorted(embedded_job_store("store").additional_stores)
+    ['data']
+    """
     settings = settings or get_settings()
     return JobStore(
         EmbeddedStore(path, settings.OUTPUTS_COLLECTION),
@@ -55,10 +90,31 @@ def embedded_job_store(path: str | Path, settings: OnflySettings | None = None) 
 def sibling(docs_store: Store, name: str, key: str) -> Store:
     """Return a store like another one, of the same database, with another collection.
 
+    Parameters
+    ----------
+    docs_store
+        The store.
+    name
+        Of the other collection.
+    key
+        Field that names its documents.
+
+    Returns
+    -------
+    Store
+        It is not connected yet.
+
     Raises
     ------
     ValueError
         If the kind of store has no collections.
+
+    Examples
+    --------
+    >>> models = sibling(job_store().docs_store, "onfly_models", "model_id")
+    >>> models.connect()
+    >>> models.count()
+    1
     """
     spec = docs_store.as_dict()
     if not isinstance(docs_store, MongoStore) or "collection_name" not in spec:

@@ -41,6 +41,17 @@ def verify_store(store: JobStore) -> list[Problem]:
     ----------
     store
         The job store; it is connected if it is not.
+
+    Returns
+    -------
+    list of Problem
+        Each with a `message` and a `remedy`.
+
+    Examples
+    --------
+    >>> from onfly.stores import job_store
+    >>> verify_store(job_store())
+    []
     """
     docs, data = store.docs_store, additional_stores(store).get(DATA_STORE)
     problems: list[Problem] = []

@@ -29,7 +29,13 @@ __all__ = ["CHECKS", "ContractError", "check_potential"]
 
 
 class ContractError(AssertionError):
-    """A potential does not do what every potential must."""
+    """A potential does not do what every potential must.
+
+    Examples
+    --------
+    >>> issubclass(ContractError, AssertionError)
+    True
+    """
 
 
 def check_potential(
