@@ -35,8 +35,9 @@ def new_run(
     if run_id is not None:
         check_run_id(run_id)
     stages = spec.trajectories.stages
-    if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
-        raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    if any(s.needs_stress for s in stages) and isinstance(structure, Molecule):
+        what = "a relaxation of the cell" if stages[0].searches else "an npt stage"
+        raise ValueError(f"{what} needs a periodic structure, not a molecule")
     if any(t.quantity == "stress" for t in spec.tolerance) and isinstance(structure, Molecule):
         raise ValueError("a tolerance of the stress needs a periodic structure, not a molecule")
     driver_of(stages)  # what does not exist is refused before any work
