@@ -12,6 +12,7 @@ and strained cells, atoms and cell relaxed. Both also with the untuned foundatio
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import tempfile
 import time
@@ -29,6 +30,7 @@ from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from ase.stress import voigt_6_to_full_3x3_stress
 from common import Report, arguments
+from monty.json import MontyDecoder, MontyEncoder
 from truth_runs import Teacher, TeacherCalculator
 
 from onfly.dynamics.neb import CLIMB_AT, interpolated
@@ -38,7 +40,7 @@ from onfly.labels.single_point import build_calculator
 from onfly.potentials.execution import one_thread
 from onfly.rounds.new import new_run
 from onfly.rounds.results import barrier_document, relaxation_document
-from onfly.schemas import to_structure
+from onfly.schemas import to_atoms, to_structure
 from onfly.session import Session
 from onfly.settings import OnflySettings
 from onfly.spec import RunSpec
@@ -56,9 +58,7 @@ class Counted(Calculator):
     def __init__(self, source: str) -> None:
         super().__init__()
         self.inner = (
-            build_calculator(source, {})
-            if source.startswith("ase.")
-            else TeacherCalculator(source)
+            build_calculator(source, {}) if source.startswith("ase.") else TeacherCalculator(source)
         )
         self.n = 0
 
@@ -131,6 +131,14 @@ CELLS: dict[str, Callable[[], Atoms]] = {
 }
 
 
+def known_path(hop: Hop, source: str, path: Path) -> dict[str, Any]:
+    """Return `plain_path`, from a file if it was found before."""
+    if not path.exists():
+        found = plain_path(hop, source)
+        path.write_text(json.dumps(found, cls=MontyEncoder))
+    return json.loads(path.read_text(), cls=MontyDecoder)
+
+
 def plain_path(hop: Hop, source: str) -> dict[str, Any]:
     """Return barrier and calls of a band on a calculator: ends relaxed, highest image climbing."""
     calculators: list[Counted] = []
@@ -158,8 +166,8 @@ def plain_path(hop: Hop, source: str) -> dict[str, Any]:
         "barrier": float(energies.max() - energies[0]),
         "calls": sum(c.n for c in calculators),
         "converged": bool(converged),
-        "saddle": images[int(np.argmax(energies))],
-        "ends": ends,
+        "saddle": to_structure(images[int(np.argmax(energies))]),
+        "end": to_structure(ends[0]),
     }
 
 
@@ -187,12 +195,12 @@ def paths(report: Report, names: list[str], folder: Path, options: dict, seed: i
     for name in names:
         hop = PATHS[name]
         start = time.process_time()
-        truth = plain_path(hop, hop.teacher)
+        truth = known_path(hop, hop.teacher, folder / f"{name}-teacher.json")
         truth_cpu, start = time.process_time() - start, time.process_time()
-        alone = plain_path(hop, hop.student)
+        alone = known_path(hop, hop.student, folder / f"{name}-student.json")
         # what a user of the foundation would pay for certainty: its ends and saddle, labelled
         judge = Counted(hop.teacher)
-        at = [judge.get_potential_energy(a) for a in (alone["ends"][0], alone["saddle"])]
+        at = [judge.get_potential_energy(to_atoms(alone[k])) for k in ("end", "saddle")]
         alone_cpu, start = time.process_time() - start, time.process_time()
         doc = tuned_path(hop, folder, f"path-{name}-{seed}", options, seed)
         forward = doc.forward
@@ -291,9 +299,7 @@ def relaxations(
                 foundation_above=above,
                 foundation_force=force,
                 labelled_above=None if got.energy is None else got.energy - energy,
-                predicted_error=None
-                if got.energy is None
-                else got.predicted_energy - got.energy,
+                predicted_error=None if got.energy is None else got.predicted_energy - got.energy,
                 predicted_std=got.predicted_std,
                 force=got.largest_force,
                 volume=got.structure.volume / best.get_volume() - 1,
@@ -313,11 +319,14 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="names of paths, or of crystals")
     parser.add_argument("--n", type=int, default=5, help="relaxations of each crystal")
     parser.add_argument("--folder", type=Path, help="where runs are kept, so that they go on")
+    parser.add_argument("--fit", help="settings of the posterior that differ, as JSON")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
     if given.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options: dict[str, Any] = {}
+    if given.fit:
+        options = {"posterior": {"kind": "last_layer", **json.loads(given.fit)}}
     if given.quick:
         options = {"posterior": {"kind": "last_layer", "n_steps": 40}}
     report = Report("barriers", {"quick": given.quick, "seed": given.seed, **options})

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from onfly.calculators import load_calculator as load_calculator
     from onfly.flows.campaign import CampaignMaker as CampaignMaker
     from onfly.flows.finetune import OnTheFlyMaker as OnTheFlyMaker
+    from onfly.flows.production import ProductionMaker as ProductionMaker
     from onfly.flows.searches import OnTheFlyNebMaker as OnTheFlyNebMaker
     from onfly.flows.searches import OnTheFlyRelaxMaker as OnTheFlyRelaxMaker
-    from onfly.flows.production import ProductionMaker as ProductionMaker
     from onfly.labels.presets import label_maker as label_maker
     from onfly.library.models import ModelLibrary as ModelLibrary
     from onfly.spec import MDStage as MDStage

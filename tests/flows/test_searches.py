@@ -29,7 +29,7 @@ def relaxing(mode="resident", **stage):
 
 def hopping(mode="resident"):
     return OnTheFlyNebMaker(
-        spec=toy_spec(stages=[{"driver": "neb", "n_steps": 60}], walkers=3, threshold=0.3, **QUICK),
+        spec=toy_spec(stages=[{"driver": "neb", "n_steps": 60}], walkers=3, threshold=1.0, **QUICK),
         fmax="0.1 eV/Å",
         n_images=3,
         mode=mode,

@@ -148,7 +148,7 @@ def test_several_structures_are_relaxed_together(relax):
     model = run.verdict()
     assert model.state == "ready"
     assert {e.trajectory for e in run.ledger.of("deciding")} == {0, 1}
-    assert "All 2 relaxed configurations" in model.verdict["sentence"] or model.verdict["n_audits"]
+    assert "all 2 relaxed configurations" in model.verdict["sentence"]
 
 
 def test_a_deciding_label_that_fails_twice_proves_nothing(relax):

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def path_lengths(images: Sequence[Atoms]) -> np.ndarray:
     """Return the length of the path up to each image in Å, shape (M,)."""
     steps = [
         float(np.linalg.norm(find_mic(b.positions - a.positions, a.cell, a.pbc)[0]))
-        for a, b in zip(images[:-1], images[1:], strict=True)
+        for a, b in pairwise(images)
     ]
     return np.concatenate([[0.0], np.cumsum(steps)])
 
@@ -141,7 +142,7 @@ def move_band(
         image = _bare(state.to_atoms())
         # each image keeps its own neighbour lists
         own = copy.copy(predictor)
-        own._graph = None  # noqa: SLF001
+        own._graph = None
         calculator = CorrectedCalculator(own)
         calculator.shift = shift_of(predictor, state, anchor_arrays(state), stress=False)
         image.calc = calculator

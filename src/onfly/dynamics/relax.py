@@ -122,7 +122,7 @@ class RelaxDriver(StagedDriver):
             supplied, self.supplied = self.supplied, None
             if not supplied.fits(state.to_atoms()):
                 return self._labelled(state, supplied)
-        state = self._known(state)
+        given, state = state, self._known(state)
         if state_force(state, self.stage) <= self.stage.resolved_fmax:
             return state, Finished()
         optimizer, atoms, origin = self._prepared(state)
@@ -135,25 +135,25 @@ class RelaxDriver(StagedDriver):
         except (FloatingPointError, ValueError, np.linalg.LinAlgError) as error:
             if np.isfinite(atoms.positions).all():
                 raise
-            return self._tripped(state, f"the step is not finite ({error})")
+            return self._tripped(given, f"the step is not finite ({error})")
         prediction, assessment = self.calculator.prediction, None
         if prediction is not None and prediction.watched:
             assessment = self.criterion.assess(prediction, self.calibration)
             if assessment.fires:
                 asked: Any = self.calculator.atoms
-                return state, LabelRequest(
+                return given, LabelRequest(
                     "uncertain", asked.copy(), state.step + 1, prediction, assessment
                 )
         new = self._accepted(state, atoms, capture(optimizer), origin)
         problem = self.guards.check(new, None, self.initial_volume)
         if problem is not None:
-            return self._tripped(state, problem)
+            return self._tripped(given, problem)
         return new, Moved(
             time_fs=self.origin_time_fs, stage=0, prediction=prediction, assessment=assessment
         )
 
     def _prepared(self, state: MDState) -> tuple[Optimizer, Atoms, np.ndarray]:
-        """Return the optimizer as a state has it, its atoms, and the cell that strains count from."""
+        """Return the optimizer as a state has it, its atoms, and the cell that strains refer to."""
         atoms = state.to_atoms()
         self.calculator.preload(atoms, state)
         atoms.calc = self.calculator

@@ -1,5 +1,4 @@
-"""ASE's optimizers, the variables that make their state complete, and when they are at their end.
-"""
+"""ASE's optimizers, the variables that make their state complete, and when they are done."""
 
 from __future__ import annotations
 

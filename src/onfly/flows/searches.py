@@ -267,8 +267,10 @@ class OnTheFlyNebMaker(_SearchMaker):
             Its output is the `BarrierDoc`.
         """
         if final is None:
-            if not isinstance(initial, Sequence) or isinstance(initial, Structure | Molecule) or (
-                len(initial) != 2
+            if (
+                not isinstance(initial, Sequence)
+                or isinstance(initial, Structure | Molecule)
+                or (len(initial) != 2)
             ):
                 raise ValueError("a path has two ends: give initial and final")
             initial, final = initial

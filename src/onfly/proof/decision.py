@@ -140,12 +140,15 @@ def _sentence(
     left: int,
     stopped: str | None,
 ) -> str:
-    what = "Both ends of the path and its saddle are" if rule.path else (
-        "The relaxed configuration is" if wanted == 1 else f"All {wanted} relaxed configurations are"
-    )  # fmt: skip
+    if rule.path:
+        what = "both ends of the path and its saddle are"
+    elif wanted == 1:
+        what = "the relaxed configuration is"
+    else:
+        what = f"all {wanted} relaxed configurations are"
     if state == "ready":
         return (
-            f"Ready: {what.lower()[0] + what[1:]} labelled. {_facts(found, rule)} The labels prove "
+            f"Ready: {what} labelled. {_facts(found, rule)} The labels prove "
             "this of these configurations; nothing is proven of others."
         )
     if state == "stopped":

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from onfly.dynamics.state import MDState
 from onfly.proof import Block, Ledger, ProofRule, closing_block, draw_block
+from onfly.rounds.decisions import after_labels, close_search, searching
 from onfly.rounds.doubt import expected_failures, extended
 from onfly.rounds.judge import calibrated
 from onfly.rounds.limits import limited, stopped, without_requests
-from onfly.rounds.decisions import after_labels, close_search, searching
 from onfly.rounds.programme import closing_stages
 from onfly.schemas import RunState, TrajectoryDoc
 from onfly.seeds import numpy_stream

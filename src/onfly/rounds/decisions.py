@@ -25,8 +25,8 @@ from onfly.session import OpenRun, Session
 __all__ = [
     "after_labels",
     "close_search",
-    "decision_rule",
     "deciding_errors",
+    "decision_rule",
     "on_path",
     "searching",
     "undecided",

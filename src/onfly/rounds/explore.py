@@ -30,6 +30,7 @@ __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class ExploreOptions:
     """How a production run differs from the loop; see `onfly.flows.ProductionMaker`.

@@ -177,8 +177,8 @@ class _Round:
         moves = any(s.needs_stress for s in self.run.spec.trajectories.stages)
         if moves and self.run.doc.energy_offset is None:
             raise LabelError(
-                f"{labeller} gives no stress, which MD at constant pressure needs, as a relaxation of "
-                "the cell does: use a labeller with stress, an nvt stage, or a relaxation without the "
+                f"{labeller} gives no stress, which MD at constant pressure needs, as a relaxation "
+                "of the cell does: use a labeller with stress, an nvt stage, or a relaxation without the "
                 "cell"
             )
 

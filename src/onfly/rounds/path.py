@@ -57,8 +57,7 @@ def explore_path(session: Session, state: RunState) -> RunState:
             Guards(min_distance=state.posterior.spec.guards.min_distance),
         )
         moved = [
-            t if k in (0, len(images) - 1) else _moved(run, t, band)
-            for k, t in enumerate(images)
+            t if k in (0, len(images) - 1) else _moved(run, t, band) for k, t in enumerate(images)
         ]
         state = state.with_trajectories(moved)
         ledger = run.ledger()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from onfly.artifacts.atomic import atomic_write
 from onfly.dynamics.differences import energy_differences
 from onfly.dynamics.neb import path_lengths
 from onfly.dynamics.relax_optimizers import largest_force
@@ -20,7 +21,23 @@ from onfly.schemas import LabelDoc, RunState, from_any_structure, to_structure
 from onfly.schemas.search import BarrierDoc, BarrierValue, ImageDoc, RelaxationDoc, RelaxedDoc
 from onfly.session import OpenRun, Session
 
-__all__ = ["barrier_document", "relaxation_document"]
+__all__ = ["RESULTS", "barrier_document", "relaxation_document", "write_result"]
+
+# names of the files in the folder of a run
+RESULTS: dict[type[RelaxationDoc] | type[BarrierDoc], str] = {
+    RelaxationDoc: "relaxation.json",
+    BarrierDoc: "barrier.json",
+}
+
+
+def write_result(session: Session, state: RunState) -> RelaxationDoc | BarrierDoc | None:
+    """Write what came of a relaxation or a path beside the model; None for MD."""
+    if not searching(state):
+        return None
+    doc: Any = (barrier_document if on_path(state) else relaxation_document)(session, state)
+    path = session.workspace(state.run_id).folder / RESULTS[type(doc)]
+    atomic_write(path, doc.model_dump_json(indent=1).encode())
+    return doc
 
 
 def relaxation_document(session: Session, state: RunState) -> RelaxationDoc:

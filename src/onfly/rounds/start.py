@@ -60,7 +60,7 @@ def start_run(
     spec = state.posterior.spec
     walkers = spec.trajectories.walkers
     one = len(structures) == 1
-    structures = starting_structures(structures, walkers)
+    structures = starting_structures(structures, spec)
     check_seeds(session, spec.labels.seed_from, structures[0])
     run = session.open(state.posterior)
     method = posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from onfly.spec.base import Spec, Unit
 from onfly.spec.quantities import parse_quantity
-from onfly.spec.tolerance import units_required
 
 __all__ = [
     "DYNAMICS",
@@ -103,7 +102,8 @@ class MDStage(Spec):
         None,
         gt=0,
         description="For `relax` and `neb`: largest force at the end, by the model and by the label "
-        "that decides. `null` is 0.02 for `relax` and 0.05 for `neb`.",
+        "that decides; a number, or with its unit as `20 meV/Å`. `null` is 0.02 for `relax` and "
+        "0.05 for `neb`.",
     )
     optimizer: Literal["bfgs", "lbfgs", "fire"] | None = Field(
         None,
@@ -146,12 +146,8 @@ class MDStage(Spec):
 
     @field_validator("fmax", mode="before")
     @classmethod
-    def _force(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str):
-            return parse_quantity(value, "force")
-        if isinstance(value, int | float) and not isinstance(value, bool) and units_required(info):
-            raise ValueError(f"fmax {value} has no unit: write for example '{value} eV/Å'")
-        return value
+    def _force(cls, value: Any) -> Any:
+        return parse_quantity(value, "force") if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -192,13 +188,21 @@ class MDStage(Spec):
 
     def _given(self, names: Sequence[str]) -> list[str]:
         """Return which of these settings are not at their default."""
-        return [n for n in names if getattr(self, n) != type(self).model_fields[n].get_default(
-            call_default_factory=True)]
+        return [
+            n
+            for n in names
+            if getattr(self, n) != type(self).model_fields[n].get_default(call_default_factory=True)
+        ]
 
     def _searches(self) -> MDStage:
-        foreign = [*_OF_MD, *(("cell",) if self.driver == "neb" else ("climb", "tangent", "spring"))]
+        foreign = [
+            *_OF_MD,
+            *(("cell",) if self.driver == "neb" else ("climb", "tangent", "spring")),
+        ]
         if given := self._given(foreign):
-            raise ValueError(f"{given[0]} has no meaning for the driver {self.driver}: leave it out")
+            raise ValueError(
+                f"{given[0]} has no meaning for the driver {self.driver}: leave it out"
+            )
         if self.pressure is not None and not self.cell:
             raise ValueError("pressure has no meaning in a relaxation without `cell: true`")
         return self
@@ -304,9 +308,9 @@ class TrajectoriesSpec(Spec):
         found = [driver for driver in drivers if driver in SEARCHES]
         if found and len(drivers) > 1:
             raise ValueError(
-                f"a run with the driver {found[0]} has one stage, not {len(drivers)}: make a run of "
-                "its own for what follows, which starts from the relaxed structure and learns the "
-                "labels with seed_from"
+                f"a run with the driver {found[0]} has one stage, not {len(drivers)}: make a run "
+                "of its own for what follows, which starts from the relaxed structure and learns "
+                "the labels with seed_from"
             )
         if found == ["neb"] and self.walkers < 3:
             raise ValueError(
