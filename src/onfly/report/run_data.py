@@ -21,6 +21,7 @@ from onfly.report.records import (
     TrajectoryData,
     Verdict,
 )
+from onfly.schemas.search import BarrierDoc
 
 __all__ = ["RunReportData"]
 
@@ -60,6 +61,7 @@ class RunReportData:
     settings: Mapping[str, Any] = field(default_factory=dict)
     structure: Atoms | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    barrier: BarrierDoc | None = None
     problems: tuple[str, ...] = ()
 
     def tolerance(self, quantity: str) -> float | None:

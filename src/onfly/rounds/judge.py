@@ -178,8 +178,8 @@ class _Round:
         if moves and self.run.doc.energy_offset is None:
             raise LabelError(
                 f"{labeller} gives no stress, which MD at constant pressure needs, as a relaxation "
-                "of the cell does: use a labeller with stress, an nvt stage, or a relaxation without the "
-                "cell"
+                "of the cell does: use a labeller with stress, an nvt stage, or a relaxation "
+                "without the cell"
             )
 
     def _set_scale(self, request: RequestDoc, label: LabelDoc) -> None:

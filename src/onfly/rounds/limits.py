@@ -36,4 +36,5 @@ def without_requests(state: RunState) -> RunState:
 
 
 def stopped(state: RunState, reason: str) -> RunState:
+    """Return the run cut short, with the reason."""
     return state.evolve(phase="publish", stop_reason=reason, stopped=True)
