@@ -41,6 +41,7 @@ from onfly.potentials.execution import one_thread
 from onfly.rounds.new import new_run
 from onfly.rounds.results import barrier_document, relaxation_document
 from onfly.schemas import to_atoms, to_structure
+from onfly.schemas.search import BarrierDoc
 from onfly.session import Session
 from onfly.settings import OnflySettings
 from onfly.spec import RunSpec
@@ -171,14 +172,16 @@ def plain_path(hop: Hop, source: str) -> dict[str, Any]:
     }
 
 
-def tuned_path(hop: Hop, folder: Path, name: str, options: dict[str, Any], seed: int):
+def tuned_path(
+    hop: Hop, folder: Path, name: str, options: dict, seed: int, stage: dict
+) -> BarrierDoc:
     """Return the document of the path that the loop finds."""
     spec = RunSpec.from_flat(
         {
             "foundation_model": hop.student,
             "threshold": hop.threshold,
             "walkers": hop.images,
-            "stages": [{"driver": "neb", "n_steps": 200, "fmax": PATH_FMAX}],
+            "stages": [{"driver": "neb", "n_steps": 200, "fmax": PATH_FMAX, **stage}],
             "seed": seed,
             **options,
         }
@@ -190,7 +193,9 @@ def tuned_path(hop: Hop, folder: Path, name: str, options: dict[str, Any], seed:
     return barrier_document(session, state)
 
 
-def paths(report: Report, names: list[str], folder: Path, options: dict, seed: int) -> None:
+def paths(
+    report: Report, names: list[str], folder: Path, options: dict, seed: int, stage: dict
+) -> None:
     """Measure barriers."""
     for name in names:
         hop = PATHS[name]
@@ -202,11 +207,12 @@ def paths(report: Report, names: list[str], folder: Path, options: dict, seed: i
         judge = Counted(hop.teacher)
         at = [judge.get_potential_energy(to_atoms(alone[k])) for k in ("end", "saddle")]
         alone_cpu, start = time.process_time() - start, time.process_time()
-        doc = tuned_path(hop, folder, f"path-{name}-{seed}", options, seed)
+        doc = tuned_path(hop, folder, f"path-{name}-{seed}{_tag(stage)}", options, seed, stage)
         forward = doc.forward
         report.add(
             what="path",
             case=name,
+            calls=stage.get("calls", True),
             atoms=len(hop.ends()[0]),
             seed=seed,
             true_barrier=truth["barrier"],
@@ -256,7 +262,14 @@ def plain_relaxation(atoms: Atoms, source: str) -> tuple[Atoms, int]:
 
 
 def relaxations(
-    report: Report, names: list[str], n: int, folder: Path, options: dict, seed: int, quick: bool
+    report: Report,
+    names: list[str],
+    n: int,
+    folder: Path,
+    options: dict,
+    seed: int,
+    quick: bool,
+    stage: dict,
 ) -> None:
     """Measure relaxations of atoms and cell, `n` of each crystal."""
     student, teacher = ("toy", "ase.calculators.emt.EMT") if quick else (CHGNET, R2SCAN)
@@ -276,7 +289,13 @@ def relaxations(
                     "foundation_model": student,
                     "threshold": 0.5 if quick else 0.02,
                     "stages": [
-                        {"driver": "relax", "n_steps": 200, "fmax": RELAX_FMAX, "cell": True}
+                        {
+                            "driver": "relax",
+                            "n_steps": 200,
+                            "fmax": RELAX_FMAX,
+                            "cell": True,
+                            **stage,
+                        }
                     ],
                     "seed": seed,
                     **options,
@@ -284,7 +303,7 @@ def relaxations(
             )
             session = Session(OnflySettings(ARTIFACT_DIR=folder))
             structure = to_structure(atoms)
-            state = new_run(spec, structure, run_id=f"relax-{name}-{seed + k}")
+            state = new_run(spec, structure, run_id=f"relax-{name}-{seed + k}{_tag(stage)}")
             state = run_loop(
                 state, [structure], Teacher(teacher).maker(), session=session, n_workers=1
             )
@@ -293,6 +312,7 @@ def relaxations(
             report.add(
                 what="relaxation",
                 case=name,
+                calls=stage.get("calls", True),
                 atoms=len(atoms),
                 seed=seed + k,
                 true_calls=calls,
@@ -312,6 +332,10 @@ def relaxations(
             )
 
 
+def _tag(stage: dict) -> str:
+    return "-decided" if stage.get("calls") is False else ""
+
+
 def main() -> None:
     """Run the benchmark."""
     parser: argparse.ArgumentParser = arguments(__doc__.splitlines()[0])
@@ -319,6 +343,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="names of paths, or of crystals")
     parser.add_argument("--n", type=int, default=5, help="relaxations of each crystal")
     parser.add_argument("--folder", type=Path, help="where runs are kept, so that they go on")
+    parser.add_argument("--no-calls", action="store_true", help="only the labels that decide")
     parser.add_argument("--fit", help="settings of the posterior that differ, as JSON")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
@@ -329,19 +354,20 @@ def main() -> None:
         options = {"posterior": {"kind": "last_layer", **json.loads(given.fit)}}
     if given.quick:
         options = {"posterior": {"kind": "last_layer", "n_steps": 40}}
-    report = Report("barriers", {"quick": given.quick, "seed": given.seed, **options})
+    stage: dict[str, Any] = {"calls": False} if given.no_calls else {}
+    report = Report("barriers", {"quick": given.quick, "seed": given.seed, **options, **stage})
     with tempfile.TemporaryDirectory(prefix="onfly-barriers-") as temporary, one_thread():
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if given.only != "relaxations":
             names = ["toy"] if given.quick else given.cases or ["mgo-mg", "nacl-na"]
-            paths(report, names, folder, options, given.seed)
+            paths(report, names, folder, options, given.seed, stage)
             if given.json:
                 report.write(given.json)
         if given.only != "paths":
             names = ["toy"] if given.quick else given.cases or ["mgo", "nacl", "si", "cao"]
             n = 1 if given.quick else given.n
-            relaxations(report, names, n, folder, options, given.seed, given.quick)
+            relaxations(report, names, n, folder, options, given.seed, given.quick, stage)
     report.finish(given.json)
 
 

@@ -116,6 +116,8 @@ class OnTheFlyRelaxMaker(_SearchMaker):
         kbar, with `cell`.
     decisions
         Labels of one structure that may decide before the run gives up; None is 10.
+    calls
+        Whether the criterion asks for labels on the way as well; None is True.
     mode, label_maker, round_maker, publish_maker, campaign
         As of `OnTheFlyMaker`.
     result_maker
@@ -142,10 +144,11 @@ class OnTheFlyRelaxMaker(_SearchMaker):
     cell: bool | None = None
     pressure: float | None = None
     decisions: int | None = None
+    calls: bool | None = None
     result_maker: RelaxationResultMaker = field(default_factory=RelaxationResultMaker)
 
     _DRIVER: ClassVar[str] = "relax"
-    _FIELDS: ClassVar[tuple[str, ...]] = ("cell", "pressure", "decisions")
+    _FIELDS: ClassVar[tuple[str, ...]] = ("cell", "pressure", "decisions", "calls")
 
     def make(
         self,
@@ -208,6 +211,9 @@ class OnTheFlyNebMaker(_SearchMaker):
         eV/Å²; None takes the defaults.
     decisions
         Rounds of labels before the run gives up; None is 10.
+    calls
+        Whether the criterion asks for labels of other images, and on the way to the ends; None is
+        True.
     mode, label_maker, round_maker, publish_maker, campaign
         As of `OnTheFlyMaker`.
     result_maker
@@ -237,10 +243,11 @@ class OnTheFlyNebMaker(_SearchMaker):
     tangent: Literal["improvedtangent", "aseneb"] | None = None
     spring: float | None = None
     decisions: int | None = None
+    calls: bool | None = None
     result_maker: BarrierResultMaker = field(default_factory=BarrierResultMaker)
 
     _DRIVER: ClassVar[str] = "neb"
-    _FIELDS: ClassVar[tuple[str, ...]] = ("climb", "tangent", "spring", "decisions")
+    _FIELDS: ClassVar[tuple[str, ...]] = ("climb", "tangent", "spring", "decisions", "calls")
 
     def make(
         self,

@@ -86,7 +86,9 @@ def sections(data: RunReportData) -> list[Section]:
         (
             "dynamics",
             "Molecular dynamics",
-            [figures_path.barrier(data), figures_md.md_history(data), figures_md.doubt(data)],
+            [figures_path.barrier(data)]
+            if data.barrier
+            else [figures_md.md_history(data), figures_md.doubt(data)],
             "No MD step was recorded yet.",
         ),
         (

@@ -95,7 +95,8 @@ class _Segment:
         self.workspace = run.workspace
         self.progress = Progress(self.workspace.folder)
         self.closing = posterior.attempt is not None
-        self.searching = self.spec.trajectories.stages[0].searches
+        first = self.spec.trajectories.stages[0]
+        self.searching = first.searches
         # those of a round that the walltime cut
         self.requests: list[RequestDoc] = list(trajectory.requests)
         self._uncertain = False
@@ -122,7 +123,7 @@ class _Segment:
         self.state = state
         self.predictor = run.predictor(options.member, options.monitor_interval)
         self.calibrations = run.calibrations()
-        self.criterion = self._criterion(options.watch_only or self.closing)
+        self.criterion = self._criterion(options.watch_only or self.closing or not first.calls)
         self.driver = self._driver(self.criterion, supplied)
         rounds = self.spec.rounds
         self.audits = AuditSchedule(rounds.audit_interval, self.key)

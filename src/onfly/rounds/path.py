@@ -63,7 +63,8 @@ def explore_path(session: Session, state: RunState) -> RunState:
         ledger = run.ledger()
         ends = undecided((moved[0], moved[-1]), ledger)
         state = with_requests(run, state, [*ends, band.saddle])
-        state = _unsure(run, state, predictor, band)
+        if state.posterior.spec.trajectories.stages[0].calls:
+            state = _unsure(run, state, predictor, band)
     spent = time.process_time() - began
     trajectories = list(state.trajectories)
     middle = trajectories[band.saddle]

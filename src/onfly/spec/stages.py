@@ -40,7 +40,7 @@ SEARCHES = ("relax", "neb")
 _FMAX = {"relax": 0.02, "neb": 0.05}
 _OPTIMIZER: dict[str, Literal["bfgs", "lbfgs", "fire"]] = {"relax": "bfgs", "neb": "fire"}
 # settings of a stage that have a meaning for these drivers only
-_OF_SEARCHES = ("fmax", "optimizer", "decisions", "cell", "climb", "tangent", "spring")
+_OF_SEARCHES = ("fmax", "optimizer", "decisions", "calls", "cell", "climb", "tangent", "spring")
 _OF_MD = ("ensemble", "dynamics", "time_step", "ase_md_kwargs")
 
 _HOTTEST = 100_000.0  # K; bonds of matter as potentials know it end far below
@@ -115,6 +115,12 @@ class MDStage(Spec):
         ge=1,
         description="For `relax` and `neb`: rounds of labels that may decide before the run gives "
         "up; `null` is 10.",
+    )
+    calls: bool = Field(
+        True,
+        description="For `relax` and `neb`: whether the criterion asks for labels on the way and "
+        "at images of a path; `false` leaves it to the guards and to the labels that decide, which "
+        "costs fewer labels and trusts the model to find the way.",
     )
     cell: bool = Field(
         False, description="For `relax`: whether the cell is relaxed as well, at `pressure`."
