@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from onfly.flows.campaign import CampaignMaker as CampaignMaker
     from onfly.flows.finetune import OnTheFlyMaker as OnTheFlyMaker
     from onfly.flows.production import ProductionMaker as ProductionMaker
+    from onfly.flows.searches import OnTheFlyNebMaker as OnTheFlyNebMaker
+    from onfly.flows.searches import OnTheFlyRelaxMaker as OnTheFlyRelaxMaker
     from onfly.labels.presets import label_maker as label_maker
     from onfly.library.models import ModelLibrary as ModelLibrary
     from onfly.spec import MDStage as MDStage
@@ -33,6 +35,8 @@ _PUBLIC = {
     "MDStage": "onfly.spec",
     "ModelLibrary": "onfly.library.models",
     "OnTheFlyMaker": "onfly.flows.finetune",
+    "OnTheFlyNebMaker": "onfly.flows.searches",
+    "OnTheFlyRelaxMaker": "onfly.flows.searches",
     "ProductionMaker": "onfly.flows.production",
     "RunSpec": "onfly.spec",
     "label_maker": "onfly.labels.presets",

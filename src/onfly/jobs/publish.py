@@ -21,6 +21,7 @@ from onfly.jobs.properties import properties_of_run
 from onfly.jobs.routing import route_like_current
 from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
+from onfly.rounds.results import write_result
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
 from onfly.schemas.version import DOC_VERSION
@@ -141,6 +142,7 @@ def publish_run(
     )
     atomic_write(run.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
     done = state.evolve(phase="stopped" if posterior.stopped else "done", model_id=model.model_id)
+    write_result(session, done)
     Progress(run.workspace.folder)(
         force=True, phase=done.phase, md_step=state.md_step, n_steps_total=state.n_steps_total
     )

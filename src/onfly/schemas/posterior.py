@@ -40,7 +40,9 @@ __all__ = [
 Phase = Literal[
     "start", "label", "judge", "learn", "explore", "close", "refit", "publish", "done", "stopped"
 ]
-RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
+RequestReason = Literal[
+    "initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing", "deciding"
+]
 # a call stops its trajectory, whose step is then taken with the label's forces
 CALLS: tuple[RequestReason, ...] = ("uncertain", "guard")
 
