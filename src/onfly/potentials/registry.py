@@ -31,8 +31,9 @@ def load_foundation(
     ----------
     foundation
         ``"chgnet-0.3.0"``, ``"chgnet-r2scan"``, ``"mace-mp-medium"``, ``"sevennet-0"`` …, a class
-        model (``"class:perovskites@3"``), the path of a model file, or ``family``, ``source`` and ``options`` as a mapping or as attributes of
-        an object, such as ``{"family": "mace", "source": "mh.model", "options": {"head": "pbe"}}``.
+        model (``"class:perovskites@3"``), the path of a model file, or ``family``, ``source`` and
+        ``options`` as a mapping or as attributes of an object, such as
+        ``{"family": "mace", "source": "mh.model", "options": {"head": "pbe"}}``.
     elements
         Chemical symbols of the system. Families that can be pruned keep only these, which changes
         no prediction; None keeps all.
