@@ -20,10 +20,7 @@ def features(structure: Structure | Molecule) -> np.ndarray:
     """Return numbers that describe a compound, shape (9,)."""
     symbols = [Element(_symbol(site.specie)) for site in structure]
     table = np.array(
-        [
-            [_electronegativity(e), covalent_radii[e.Z], float(e.group), float(e.row)]
-            for e in symbols
-        ]
+        [[_negativity(e), covalent_radii[e.Z], float(e.group), float(e.row)] for e in symbols]
     )
     volume = structure.volume if isinstance(structure, Structure) else float("nan")
     length = (volume / len(structure)) ** (1 / 3) if np.isfinite(volume) else 0.0
