@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onfly.flows.production import ProductionMaker as ProductionMaker
     from onfly.flows.searches import OnTheFlyNebMaker as OnTheFlyNebMaker
     from onfly.flows.searches import OnTheFlyRelaxMaker as OnTheFlyRelaxMaker
+    from onfly.jobs.classes import ClassUpdateMaker as ClassUpdateMaker
     from onfly.labels.presets import label_maker as label_maker
     from onfly.library.models import ModelLibrary as ModelLibrary
     from onfly.spec import MDStage as MDStage
@@ -32,6 +33,7 @@ __version__ = version("onfly")
 
 _PUBLIC = {
     "CampaignMaker": "onfly.flows.campaign",
+    "ClassUpdateMaker": "onfly.jobs.classes",
     "MDStage": "onfly.spec",
     "ModelLibrary": "onfly.library.models",
     "OnTheFlyMaker": "onfly.flows.finetune",
