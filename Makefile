@@ -92,7 +92,7 @@ constraints:
 $(VENV)/.ready: pyproject.toml $(wildcard constraints/main.txt)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) "$(TORCH)"
-	$(VENV)/bin/python $(PIP) $(call pinned,main) -e ".[chgnet,mace,tblite]"
+	$(VENV)/bin/python $(PIP) $(call pinned,main) -e ".[chgnet,mace,properties,tblite]"
 	-$(VENV)/bin/python $(COMPILE) $(VENV)/$(SITE)
 	touch $@
 

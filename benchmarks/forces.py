@@ -52,7 +52,7 @@ from onfly.bayes.force_calibration import intraclass_correlation
 from onfly.bayes.last_layer_rows import RowNoise, gram
 from onfly.learning import potential_target
 from onfly.learning.slopes import feature_slopes
-from onfly.potentials import load_foundation
+from onfly.potentials import Potential, load_foundation
 from onfly.seeds import numpy_stream
 from onfly.units import EV_PER_KCAL_MOL
 
@@ -284,19 +284,17 @@ def mace_run_train(report: Report, case: Case, n_labels: int, args) -> None:
         # isolated atoms such that the foundation agrees with the first label, as the offset does
         learner = Learner(case, args.seed)
         references = {
-            z: float(e) for z, e in zip(elements, _references(learner, elements), strict=True)
+            z: float(e)
+            for z, e in zip(
+                elements,
+                isolated_atoms(learner.potential, elements, learner.offset / len(case.train[0])),
+                strict=True,
+            )
         }
-        command = [
-            sys.executable, "-m", "mace.cli.run_train", "--name=fine", f"--work_dir={folder}",
-            f"--foundation_model={case.foundation}", "--multiheads_finetuning=False",
-            f"--train_file={folder}/train.xyz", f"--valid_file={folder}/valid.xyz",
-            "--energy_key=REF_energy", "--forces_key=REF_forces", f"--E0s={references}",
-            "--energy_weight=10", "--forces_weight=10", "--lr=1e-3", "--ema", "--ema_decay=0.999",
-            "--clip_grad=1.0", "--weight_decay=0", f"--max_num_epochs={args.mace_epochs}",
-            "--patience=1000", "--eval_interval=20", "--scaling=no_scaling",
-            f"--batch_size={min(5, n_labels - n_valid)}",
-            "--default_dtype=float32", "--device=cpu", f"--seed={args.seed + 1}",
-        ]  # fmt: skip
+        command = mace_command(
+            folder, case.foundation, references, min(5, n_labels - n_valid),
+            args.mace_epochs, args.seed,
+        )  # fmt: skip
         with cpu_timer(record, "cpu"):
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         models = sorted(Path(folder).glob("*.model"))
@@ -325,14 +323,30 @@ def mace_run_train(report: Report, case: Case, n_labels: int, args) -> None:
             )
 
 
-def _references(learner: Learner, elements: list[int]) -> np.ndarray:
-    """Return isolated-atom energies that absorb the offset, in equal parts for all atoms."""
+def mace_command(
+    folder: str | Path, foundation: str, references: dict, batch_size: int, epochs: int, seed: int
+) -> list[str]:
+    """Return the command that fine-tunes a MACE on ``train.xyz`` and ``valid.xyz`` of a folder."""
+    return [
+        sys.executable, "-m", "mace.cli.run_train", "--name=fine", f"--work_dir={folder}",
+        f"--foundation_model={foundation}", "--multiheads_finetuning=False",
+        f"--train_file={folder}/train.xyz", f"--valid_file={folder}/valid.xyz",
+        "--energy_key=REF_energy", "--forces_key=REF_forces", f"--E0s={references}",
+        "--energy_weight=10", "--forces_weight=10", "--lr=1e-3", "--ema", "--ema_decay=0.999",
+        "--clip_grad=1.0", "--weight_decay=0", f"--max_num_epochs={epochs}",
+        "--patience=1000", "--eval_interval=20", "--scaling=no_scaling",
+        f"--batch_size={batch_size}",
+        "--default_dtype=float32", "--device=cpu", f"--seed={seed + 1}",
+    ]  # fmt: skip
+
+
+def isolated_atoms(potential: Potential, elements: list[int], shift: float) -> np.ndarray:
+    """Return isolated-atom energies that absorb a shift per atom, in equal parts for all atoms."""
     energies = []
     for z in elements:
-        batch = learner.potential.collate([learner.potential.graph(Atoms([z], [[0.0] * 3]))])
-        data = batch.payload
-        energies.append(float(learner.potential.site_reference(data)[0]))
-    return np.array(energies) - learner.offset / len(learner.case.train[0])
+        batch = potential.collate([potential.graph(Atoms([z], [[0.0] * 3]))])
+        energies.append(float(potential.site_reference(batch.payload)[0]))
+    return np.array(energies) - shift
 
 
 def main() -> None:

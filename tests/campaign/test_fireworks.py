@@ -1,4 +1,4 @@
-"""A campaign from a LaunchPad, run by four worker processes."""
+"""A campaign from a LaunchPad, run by worker processes."""
 
 from __future__ import annotations
 
@@ -142,21 +142,26 @@ def check_numbers(path, model, tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(900)
-def test_four_workers_publish_a_campaign(app, cluster, tmp_path, monkeypatch):
-    path = config(tmp_path, 4)
-    assert "4 of 4 compounds" in submitted(app, cluster, path)
-    for name in WORKERS:
+@pytest.mark.parametrize(
+    ("workers", "n"),
+    [(("cpu-a", "gpu-a"), 2), pytest.param(WORKERS, 4, marks=pytest.mark.slow)],
+    ids=["two", "four"],
+)
+def test_workers_publish_a_campaign(workers, n, app, cluster, tmp_path, monkeypatch):
+    path = config(tmp_path, n)
+    assert f"{n} of {n} compounds" in submitted(app, cluster, path)
+    for name in workers:
         cluster.start(name)
     cluster.wait(lambda states: cluster.done(), 540)
     check_categories(cluster.launchpad)
     launches = Counter(d["fw_id"] for d in cluster.launchpad.launches.find({}, {"fw_id": 1}))
     assert set(launches.values()) == {1}
     assert sum(launches.values()) == cluster.launchpad.fireworks.count_documents({})
-    models = check_published(4)
+    models = check_published(n)
     check_numbers(path, models[0], tmp_path, monkeypatch)
-    assert "0 of 4 compounds" in submitted(app, cluster, path)
+    assert f"0 of {n} compounds" in submitted(app, cluster, path)
     records = json.loads(command(app, "status", "--campaign", "alloys", "--json"))
-    assert len(records) == 4
+    assert len(records) == n
     assert {r["phase"] for r in records} == {"done"}
     assert all(r["n_labels"] > 1 for r in records)
 

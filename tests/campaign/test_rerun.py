@@ -52,7 +52,11 @@ def killed_after(job, store, seconds):
     return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8])
+# early and late in a segment; between them with the slow ones
+@pytest.mark.parametrize(
+    "seconds",
+    [0.05, 0.2, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.1, 0.4, 0.8))],
+)
 def test_a_killed_segment_run_again_gives_the_same_numbers(seconds, make_maker, store):
     maker = make_maker(n_steps=30, audit_interval=3, checkpoint_interval=2)
     structure = metals(1)[0]

@@ -135,10 +135,20 @@ def killed_and_resumed(home, moment):
     return before
 
 
-MOMENTS = ["md", "label", "label-written", "judged", "update", "update-done", "publish"]
+# with the slow ones: what has not written anything yet
+MOMENTS = [
+    "md",
+    pytest.param("label", marks=pytest.mark.slow),
+    "label-written",
+    "judged",
+    pytest.param("update", marks=pytest.mark.slow),
+    "update-done",
+    pytest.param("publish", marks=pytest.mark.slow),
+    "published",
+]
 
 
-@pytest.mark.parametrize("moment", [*MOMENTS, "published"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "resident")
     before = killed_and_resumed(home, moment)
@@ -146,7 +156,9 @@ def test_killed_and_resumed(moment, undisturbed, tmp_path):
     assert n_paid(home) >= before > 0
 
 
-@pytest.mark.parametrize("moment", ["md", "judged", "update-done"])
+@pytest.mark.parametrize(
+    "moment", ["md", pytest.param("judged", marks=pytest.mark.slow), "update-done"]
+)
 def test_killed_and_resumed_in_chained_mode(moment, undisturbed, tmp_path):
     home = prepare(tmp_path / "home", "chained")
     killed_and_resumed(home, moment)

@@ -1,8 +1,16 @@
-"""Campaigns with workers, which are ended with the test."""
+"""Campaigns with workers, which are ended with the test; runs without a report."""
 
 from __future__ import annotations
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_report_at_the_end_of_a_run():
+    """The figures of a report take longer than these runs; `onfly report` itself is not touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onfly.cli.summary._report", lambda workspace: None)
+        yield
 
 
 @pytest.fixture

@@ -133,7 +133,9 @@ class Fleet:
             if not process.is_alive():
                 self.start(name)
         try:
-            found = mend(self.launchpad, "c", self.artifacts, expiration=EXPIRATION, pause=PAUSE)
+            found = mend(
+                self.launchpad, "c", self.artifacts, expiration=EXPIRATION, pause=self.pause
+            )
         except PyMongoError:
             self.unanswered += 1
             return

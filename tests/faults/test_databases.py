@@ -7,6 +7,7 @@ import random
 import socket
 import time
 from collections import Counter
+from functools import cache
 
 import pytest
 import typer
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
 def checked(fleet, run_ids, expected):
     """All runs have the numbers of undisturbed ones, and each label was computed once."""
     for run_id in run_ids:
-        assert numbers(fleet.artifacts, run_id) == expected[run_id]
+        assert numbers(fleet.artifacts, run_id) == expected(run_id)
     paid, labels = fleet.paid()
     assert set(paid) == labels
     return len(paid), len(labels)
@@ -36,7 +37,7 @@ def checked(fleet, run_ids, expected):
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """Return the numbers of runs of the campaign that nobody disturbed, done here one by one."""
+    """Return the numbers of a run of the campaign that nobody disturbed, done here."""
     from jobflow import JobStore, run_locally
     from maggma.stores import MemoryStore
 
@@ -45,21 +46,24 @@ def expected(tmp_path_factory):
     from tests.faults.victim import LABELLER, spec
 
     home = tmp_path_factory.mktemp("undisturbed")
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
-        patch.setenv("ONFLY_TEST_CALLS", str(home / "calls"))
-        patch.delenv("ONFLY_CONFIG_FILE", raising=False)
-        patch.chdir(home)
-        maker = OnTheFlyMaker(
-            spec=spec(1), label_maker=AseLabelMaker(calculator=LABELLER), campaign="c"
-        )
-        for index, structure in enumerate(metals(N_COMPOUNDS)):
+    structures = {f"r{i}": structure for i, structure in enumerate(metals(N_COMPOUNDS))}
+
+    @cache
+    def undisturbed(run_id):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ONFLY_ARTIFACT_DIR", str(home / "artifacts"))
+            patch.setenv("ONFLY_TEST_CALLS", str(home / "calls"))
+            patch.delenv("ONFLY_CONFIG_FILE", raising=False)
+            patch.chdir(home)
+            maker = OnTheFlyMaker(
+                spec=spec(1), label_maker=AseLabelMaker(calculator=LABELLER), campaign="c"
+            )
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-            flow = maker.make(structure, run_id=f"r{index}")
+            flow = maker.make(structures[run_id], run_id=run_id)
             run_locally(flow, store=store, ensure_success=True, log=False)
-            found[f"r{index}"] = numbers(home / "artifacts", f"r{index}")
-    return found
+            return numbers(home / "artifacts", run_id)
+
+    return undisturbed
 
 
 @pytest.mark.timeout(600)

@@ -11,7 +11,7 @@ from fireworks.core.rocket_launcher import launch_rocket
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.flows.looking import look
-from onfly.flows.mending import mend
+from onfly.flows.mending import _Work, mend
 from onfly.labels.answers import answer_lock
 from tests.faults.fleet import shift_clock
 
@@ -144,6 +144,25 @@ def test_an_outcome_that_was_written_half(fleet):
     launch(one, "ase label")
     launch(one, "otf round")
     assert len(one.paid()[0]) == 1
+
+
+def test_an_outcome_that_a_slow_worker_has_written_meanwhile_is_left_alone(fleet):
+    """Between the second look and the deed: it would start the label twice."""
+    one = fleet(n_compounds=1)
+    one.submit()
+    before = one.launchpad.workflows.find_one({})
+    first = launch(one, "otf round")
+    whole = one.launchpad.workflows.find_one({})
+    one.launchpad.workflows.replace_one({"_id": before["_id"]}, before)
+    seen = look(one.launchpad, "c", expiration=60)
+    one.launchpad.workflows.replace_one({"_id": whole["_id"]}, whole)
+    (ended,) = [s for s in seen.suspicions if s.kind == "ended"]
+    work = _Work(one.launchpad, seen, one.artifacts, rerun_failed=False, dry_run=False)
+    assert ended.fw_id == first
+    assert work.do(ended) is None
+    after = one.launchpad.workflows.find_one({})
+    assert (after["nodes"], after["fw_states"]) == (whole["nodes"], whole["fw_states"])
+    assert "locked" not in after
 
 
 def test_an_outcome_that_was_written_but_for_its_state(fleet):

@@ -20,9 +20,9 @@ from onfly.labels.validate import validate_label
 
 DATA = Path(__file__).parents[1] / "data" / "vasp"
 REFUSED = {
-    "scf_unconverged": "the SCF did not converge in 8 steps",
+    "scf_unconverged": "^the SCF did not converge in 8 steps",
     "frozen_density": r"not self-consistent \(ICHARG = 11\)",
-    "relaxation_unfinished": "ended in the state 'failed'",
+    "relaxation_unfinished": "^it is a relaxation that did not end in NSW = 5 steps",
     "cut_off": r"Premature end of data[\s\S]*vasprun.xml",
 }
 

@@ -32,6 +32,7 @@ def page_faults(**variables):
     return was_set == "True", int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_used_again_unless_the_user_says_otherwise():
     was_set, few = page_faults()

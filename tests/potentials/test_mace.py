@@ -119,6 +119,7 @@ def test_digest_of_the_file_is_recorded(full, mace_file):
     assert full.sha256 == hashlib.sha256(mace_file.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow  # tests/potentials/test_trust.py asks a process that loads a model the same
 def test_import_leaves_the_protection_against_unpickling_on():
     env = {k: v for k, v in os.environ.items() if k != UNSAFE_SWITCH}
     code = (

@@ -25,6 +25,11 @@ def test_errors_three_times_too_large_widen_it():
     assert (of, factor) == ("stress", pytest.approx(3.0, rel=5e-3))
 
 
+def test_errors_that_are_too_small_do_not_narrow_it():
+    known = Calibrations(stress=StressCalibration(n=1000.0, sum_z2=100.0))
+    assert widening(known, "stress", [29]) == (1.0, "stress")
+
+
 def test_forces_stand_in_for_stresses_that_were_never_compared():
     forces = ForceCalibration(species=(11, 17), n=(500.0, 500.0), sum_z2=(500.0, 4500.0), pool=0.0)
     known = Calibrations(forces=forces)

@@ -289,6 +289,7 @@ def test_slider_and_table_work(browser, page):
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_report_that_a_run_wrote(browser, tmp_path):
     """As the demo does, with a model that takes milliseconds."""
     home = prepare(tmp_path / "home", "resident")
@@ -327,14 +328,13 @@ def test_report_of_a_running_molecule_on_a_phone(browser, write_run):
         browser.call("Emulation.clearDeviceMetricsOverride")
 
 
-def test_campaign_of_ten_sorts_filters_and_links(browser, write_run, tmp_path):
-    names = list("abcdefghij")
+def test_campaign_sorts_filters_and_links(browser, write_run, tmp_path):
+    names = list("abcd")
     folders = [
         write_run(run_id="a", n_steps=60),
         write_run(run_id="b", n_steps=300, molecule=True, phase="explore"),
         write_run(run_id="c", n_steps=120, audits=False),
         write_run(run_id="d", n_steps=40, phase="stopped", stop_reason="limit"),
-        *(write_run(run_id=name, n_steps=66 + 2 * k) for k, name in enumerate(names[4:])),
     ]
     browser.open(build_campaign_report(folders, tmp_path / "campaign.html"))
     assert browser.run("document.documentElement.scrollWidth - window.innerWidth") <= 0
@@ -348,7 +348,7 @@ def test_campaign_of_ten_sorts_filters_and_links(browser, write_run, tmp_path):
     """
     assert browser.run(order.replace("NAME", "Run")) == names
     assert browser.run(order.replace("NAME", "Run")) == names[::-1]
-    assert browser.run(order.replace("NAME", "Time (ps)")) == ["d", "a", *names[4:], "b", "c"]
+    assert browser.run(order.replace("NAME", "Time (ps)")) == ["d", "a", "b", "c"]
     # rows without audits stay at the end in both directions
     for _ in range(2):
         assert browser.run(order.replace("NAME", "Audits good"))[-1] == "c"
@@ -362,7 +362,7 @@ def test_campaign_of_ten_sorts_filters_and_links(browser, write_run, tmp_path):
     })()
     """
     assert browser.run(shown.replace("TEXT", "stopped")) == ["d"]
-    assert len(browser.run(shown.replace("TEXT", ""))) == 10
+    assert len(browser.run(shown.replace("TEXT", ""))) == len(names)
     assert browser.run(shown.replace("TEXT", "running")) == ["b"]
     links = browser.run("Array.from(document.querySelectorAll('#runs a')).map((a) => a.href)")
     assert sorted(links) == [f"file://{folder / 'report.html'}" for folder in folders]

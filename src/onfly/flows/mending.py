@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from fireworks import LaunchPad
-from fireworks.core.launchpad import LockedWorkflowError
+from fireworks.core.launchpad import LockedWorkflowError, WFLock
 
 from onfly.artifacts.lock import RunLockedError
 from onfly.artifacts.workspace import RunWorkspace
@@ -179,28 +179,37 @@ class _Work:
             )
         return self._say(of, "the workflow was locked by nobody", "unlocked")
 
-    def _ended(self, of: Suspicion) -> Mending:
+    def _ended(self, of: Suspicion) -> Mending | None:
         """Apply the outcome that a launch has stored."""
-        if not self.dry_run:
-            self._apply(_id(of), of.key)
+        if not self.dry_run and not self._apply(_id(of), of.key):
+            return None
         return self._say(of, "had ended, and its workflow did not know", "its outcome is applied")
 
-    def _apply(self, fw_id: int, launch_id: Any) -> None:
+    def _apply(self, fw_id: int, launch_id: Any) -> bool:
+        """Apply an outcome; return whether there was something to do."""
         launchpad = self.launchpad
         action = launchpad.get_launch_by_id(launch_id).action
         flows = [*(action.detours or []), *(action.additions or [])] if action else []
         spawned = {_job(firework) for flow in flows for firework in flow.fws}
-        known = self.now.jobs(self.now.nodes_of(fw_id)) if spawned else set()
-        if spawned and spawned <= known:
+        # with a slow server, a worker may have written all this since, or be about to
+        with WFLock(launchpad, fw_id):
+            workflow = launchpad.workflows.find_one({"nodes": fw_id}, {"nodes": 1, "fw_states": 1})
+            doc = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+            if {doc["state"], workflow["fw_states"].get(str(fw_id))} == {"COMPLETED"}:
+                return False
             # all but the last write was done: doing it again would start these jobs twice
+            settled = bool(spawned) and spawned <= self.now.jobs(workflow["nodes"])
+            if not settled:
+                # FireWorks applies an outcome when a firework turns from running to completed
+                running = {"$set": {"state": "RUNNING"}}
+                launchpad.fireworks.update_one({"fw_id": fw_id}, running)
+                running = {"$set": {f"fw_states.{fw_id}": "RUNNING"}}
+                launchpad.workflows.update_one({"nodes": fw_id}, running)
+        if settled:
             self._settle(fw_id)
-            return
-        # FireWorks applies the outcome of a launch when a firework turns from running to completed
-        launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": "RUNNING"}})
-        launchpad.workflows.update_one(
-            {"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": "RUNNING"}}
-        )
-        launchpad._refresh_wf(fw_id)
+        else:
+            launchpad._refresh_wf(fw_id)
+        return True
 
     def _settle(self, fw_id: int) -> None:
         """Complete a firework whose outcome is in its workflow already."""

@@ -87,20 +87,29 @@ _REMEDY: dict[Code, str | None] = {
 }
 
 
-def _failed_state(document: Any, code: Code, state: str, directory: str | None) -> str:
-    """Say what is known of a failure: emmet's state alone hides the cause."""
-    parts = [f"the calculation ended in the state {state!r}"]
-    parts += [str(e) for e in pick(document, "analysis", "errors", default=())]
+def _failed_state(
+    document: Any,
+    code: Code,
+    state: str,
+    directory: str | None,
+    ended: str = "the calculation ended in the state",
+) -> str:
+    """Say what is known of a failure, and last emmet's state, which hides the cause."""
+    parts = [str(e) for e in pick(document, "analysis", "errors", default=())]
     if code == "vasp":
         limit, used = _vasp_steps(document)
         if limit and used and used >= limit:
             parts.append(f"the SCF did not converge in {limit} steps")
+        moves = max((int(float(n)) for n in _vasp_tags(document, "NSW")), default=0)
+        made = len(pick(document, "calcs_reversed", 0, "output", "ionic_steps", default=()))
+        if 0 < moves <= made:
+            parts.append(f"it is a relaxation that did not end in NSW = {moves} steps")
     errors = [e for c in corrections_of(document) for e in c["errors"]]
     if errors:
         parts.append(f"custodian met {', '.join(dict.fromkeys(errors))}")
     if seen := evidence(directory):
         parts.append(seen)
-    return "; ".join(parts)
+    return "; ".join([*parts, f"{ended} {state!r}"])
 
 
 def _vasp_steps(document: Any) -> tuple[int | None, int]:
@@ -138,8 +147,12 @@ def _vasp(document: Any, directory: str | None) -> None:
     done = plain(pick(calculation, "has_vasp_completed", default="successful"))
     if done not in ("successful", True):
         raise LabelError(
-            _failed_state(document, "vasp", str(done), directory).replace(
-                "the calculation ended", "VASP did not complete the calculation: it ended"
+            _failed_state(
+                document,
+                "vasp",
+                str(done),
+                directory,
+                "VASP did not complete the calculation: it ended in the state",
             ),
             directory,
             _REMEDY["vasp"],

@@ -8,6 +8,9 @@ constants and volumes take the calibration of stresses, phonons and MD that of f
 stress was ever compared with a label, the calibration of forces stands in, and without any of
 forces that of energies.
 
+It only widens: where errors were smaller than σ said, that may be for the part of σ that is not in
+the draws, and an error that all forces share shows little in each of them.
+
 What the calibration cannot give to a property is the part of σ that is not in the draws (σ_E, σ_S,
 what the fit left of the forces): it is noise by assumption, which has no shape that a property
 could inherit.
@@ -33,7 +36,7 @@ PROBABILITY = 0.6826894921370859
 def widening(
     calibrations: Calibrations, scale: Scale, numbers: Sequence[int]
 ) -> tuple[float, Scale]:
-    """Return the factor on the spread of draws, and the calibration that it is of.
+    """Return the factor on the spread of draws, at least 1, and the calibration that it is of.
 
     Parameters
     ----------
@@ -44,6 +47,14 @@ def widening(
     numbers
         Atomic numbers of the cell; forces have a factor for each species.
     """
+    factor, of = _half_width(calibrations, scale, numbers)
+    return max(factor, 1.0), of
+
+
+def _half_width(
+    calibrations: Calibrations, scale: Scale, numbers: Sequence[int]
+) -> tuple[float, Scale]:
+    """Return the half width of the interval over an uncalibrated std, and whose it is."""
     tail = (1.0 - PROBABILITY) / 2.0
     if scale == "stress" and calibrations.stress.n > 0.0:
         stress = calibrations.stress

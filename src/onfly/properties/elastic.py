@@ -94,10 +94,8 @@ class Elastic:
             i, j = (int(digit) - 1 for digit in pair)
             values[f"C{pair}"] = float(tensor[i, j])
         averages = doc.derived_properties
-        for name, value in (
-            ("K_VRH", averages and averages.k_vrh),
-            ("G_VRH", averages and averages.g_vrh),
-        ):
-            if value is not None:
-                values[name] = float(value)
+        for name in ("k_vrh", "g_vrh"):
+            value = getattr(averages, name, None)
+            if value is not None:  # as where the crystal is unstable
+                values[name.upper()] = float(value)
         return Measured(values, {"tensor": tensor})

@@ -72,7 +72,12 @@ class Phonons:
         n_points = min(self.n_points, max(20, 2400 // (3 * len(cell))))
         path = cell.cell.bandpath(npoints=n_points)
         values: dict[str, float] = {}
-        for name, point in path.special_points.items():
+        rotations = phonon.primitive_symmetry.reciprocal_operations
+        seen: list[np.ndarray] = []
+        for name, point in sorted(path.special_points.items()):
+            if any(_equivalent(point, other, rotations) for other in seen):
+                continue  # as K and U of an fcc lattice
+            seen.append(point)
             found = np.sort(phonon.run_qpoints([point]).frequencies[0])
             if name == "G":
                 if len(cell) > 1:
@@ -109,7 +114,7 @@ class Phonons:
             log_level=0,
         )
         phonon.generate_displacements(distance=self.displacement)
-        displaced = phonon.supercells_with_displacements
+        displaced = phonon.supercells_with_displacements or []
         if len(displaced) > MAX_DISPLACEMENTS:
             raise ValueError(
                 f"phonons of {cell.get_chemical_formula()} need {len(displaced)} displacements: "
@@ -124,3 +129,9 @@ class Phonons:
         phonon.produce_force_constants()
         phonon.symmetrize_force_constants()
         return phonon
+
+
+def _equivalent(point: np.ndarray, other: np.ndarray, rotations: np.ndarray) -> bool:
+    """Return whether a rotation takes a point of the Brillouin zone to another one."""
+    difference = np.asarray(rotations) @ point - other
+    return bool((np.abs(difference - np.round(difference)).max(axis=-1) < 1e-4).any())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import spglib
 from ase import Atoms
@@ -56,7 +58,7 @@ def relaxed(
     found.calc = calculator
     if keep_symmetry:
         found.set_constraint(FixSymmetry(found, symprec=1e-3, verbose=False))
-    target = FrechetCellFilter(found) if cell else found
+    target: Any = FrechetCellFilter(found) if cell else found
     with BFGS(target, logfile=None) as optimizer:
         converged = optimizer.run(fmax=fmax, steps=max_steps)
     if not converged:

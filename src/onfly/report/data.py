@@ -210,6 +210,7 @@ def load_run(folder: str | Path) -> RunReportData:
         cpu_seconds=run.cpu_seconds,
         settings=spec.to_flat(defaults=True),
         structure=to_atoms(model.structure) if model else first,
+        properties=model.properties if model else None,
         versions=model.versions if model else {},
         problems=tuple(problems),
     )

@@ -14,13 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.report import figures_calibration as calibration
-from onfly.report import figures_errors, figures_md, figures_training, tables
+from onfly.report import figures_errors, figures_md, figures_properties, figures_training, tables
 from onfly.report.data import load_run
 from onfly.report.figures_ranking import FEW, error_bar_quality, likelihood_by_error
 from onfly.report.plot import Drawing, save_png, style, svg_text
 from onfly.report.run_data import RunReportData
 from onfly.report.structure import draw_structure, structure_data
 from onfly.report.theme import tone
+from onfly.schemas.properties import PropertiesDoc
 
 __all__ = ["Section", "render", "sections", "write_report"]
 
@@ -34,6 +35,7 @@ class Section:
     drawings: list[Drawing]
     missing: list[str] = field(default_factory=list)
     quality: list[dict[str, str]] = field(default_factory=list)
+    properties: list[dict[str, str]] = field(default_factory=list)
 
 
 def write_report(folder: Path, page: Path, png: bool, refresh: int | None) -> None:
@@ -115,7 +117,22 @@ def sections(data: RunReportData) -> list[Section]:
         elif key == "trust":
             quality = tables.quality_rows(error_bar_quality(data.threshold, judged))
         result.append(Section(key, title, shown, missing, quality))
+    if data.properties is not None:
+        result.append(_properties(data.properties))
     return result
+
+
+def _properties(found: PropertiesDoc) -> Section:
+    """Return the section of the crystal's properties."""
+    drawings = [figures_properties.deviations(found), figures_properties.bands(found)]
+    failed = {f"{p.kind}: {problem}" for p in found.properties for problem in p.problems}
+    return Section(
+        "properties",
+        "Properties of the crystal",
+        [drawing for drawing in drawings if drawing is not None],
+        [*found.problems, *sorted(failed)[:5]],
+        properties=figures_properties.property_rows(found),
+    )
 
 
 def _version() -> str:

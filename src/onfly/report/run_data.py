@@ -21,6 +21,7 @@ from onfly.report.records import (
     TrajectoryData,
     Verdict,
 )
+from onfly.schemas.properties import PropertiesDoc
 
 __all__ = ["RunReportData"]
 
@@ -110,6 +111,7 @@ class RunReportData:
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     structure: Atoms | None = None
+    properties: PropertiesDoc | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
