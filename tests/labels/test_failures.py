@@ -208,7 +208,7 @@ def test_emmets_bare_failed_is_completed_from_the_files(tmp_path):
     with pytest.raises(LabelError, match=r"^vasp.out: ERROR: no licence found; .*'failed'"):
         extract_label(document)
     document |= {"analysis": {"errors": ["Bad structure"]}, "dir_name": "/nowhere"}
-    with pytest.raises(LabelError, match="^Bad structure; .*'failed'"):
+    with pytest.raises(LabelError, match=r"^Bad structure; .*'failed'"):
         extract_label(document)
 
 
