@@ -46,22 +46,8 @@ def stranger(tmp_path):
     return run
 
 
-@pytest.mark.timeout(1800)
-def test_the_first_day_page(stranger):
+def follow_first_day(stranger, **env):
     """Blocks with a file name in the first line are saved, those of the shell run."""
-    # the commands of this environment, and the package of this checkout
-    tools = stranger.folder.parent / "bin"
-    tools.mkdir()
-    command = tools / "onfly"
-    # the guard is that of pip's scripts: chains run in processes that import the main module
-    command.write_text(
-        f"#!{sys.executable}\nfrom onfly.cli import main\nif __name__ == '__main__':\n    main()\n"
-    )
-    command.chmod(0o755)
-    python = tools / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    env = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT / 'src'}"}
     page = (ROOT / "docs/first_day.md").read_text()
     said, exported = {}, ""
     for language, text in re.findall(r"^```(\w+)\n(.*?)^```", page, re.M | re.S):
@@ -83,13 +69,34 @@ def test_the_first_day_page(stranger):
     assert Path(everything.strip().splitlines()[-1]).name == "report.html"
 
 
+@pytest.mark.timeout(1800)
+def test_the_first_day_page(stranger):
+    # the commands of this environment, and the package of this checkout
+    tools = stranger.folder.parent / "bin"
+    tools.mkdir()
+    command = tools / "onfly"
+    # the guard is that of pip's scripts: chains run in processes that import the main module
+    command.write_text(
+        f"#!{sys.executable}\nfrom onfly.cli import main\nif __name__ == '__main__':\n    main()\n"
+    )
+    command.chmod(0o755)
+    python = tools / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    env = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT / 'src'}"}
+    follow_first_day(stranger, **env)
+
+
 def section(heading):
     return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-@pytest.mark.timeout(3600)
-def test_the_readme_from_installation_to_the_demo(stranger):
-    """Needs a package index and 3 GB."""
+@pytest.mark.timeout(5400)
+def test_the_readme_from_installation_to_a_report(stranger):
+    """Installation, demo, use of the model, and the page of the first day in what was installed.
+
+    Needs a package index and 3 GB.
+    """
     clone = stranger.folder / "onfly"
     shutil.copytree(ROOT, clone, ignore=LEFT_OUT)
     install = re.search(r"^```bash\n(.*?)^```", section("Install"), re.M | re.S)[1]
@@ -106,3 +113,5 @@ def test_the_readme_from_installation_to_the_demo(stranger):
     energy, std = map(float, stranger("env/bin/python use.py", clone).split())
     assert std > 0
     assert abs(energy) > 1
+    assert "(docs/first_day.md)" in section("Run one compound")
+    follow_first_day(stranger, PATH=f"{clone / 'env/bin'}:{os.environ['PATH']}")

@@ -46,6 +46,18 @@ def widening(
         Which one is wanted.
     numbers
         Atomic numbers of the cell; forces have a factor for each species.
+
+    Returns
+    -------
+    tuple
+        The factor, without unit, and the name of the calibration.
+
+    Examples
+    --------
+    >>> from onfly.dynamics.criteria import Calibrations
+    >>> factor, of = widening(Calibrations(), "stress", [29])
+    >>> factor >= 1.0, of
+    (True, 'energy')
     """
     factor, of = _half_width(calibrations, scale, numbers)
     return max(factor, 1.0), of
@@ -66,7 +78,25 @@ def _half_width(
 
 
 def spread(values: Sequence[np.ndarray] | Sequence[float], factor: float) -> np.ndarray:
-    """Return the std over draws times the factor, elementwise; NaN of fewer than two draws."""
+    """Return the std over draws times the factor, elementwise; NaN of fewer than two draws.
+
+    Parameters
+    ----------
+    values
+        One for each draw, of any shape and unit.
+    factor
+        Of `widening`.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the unit and shape of the values.
+
+    Examples
+    --------
+    >>> spread([np.array([1.0, 2.0]), np.array([1.2, 2.0])], factor=2.0).round(3)
+    array([0.283, 0.   ])
+    """
     if len(values) < 2:
         return np.full(np.shape(values[0]) if len(values) else (), np.nan)
     return factor * np.std(np.array(values, dtype=float), axis=0, ddof=1)

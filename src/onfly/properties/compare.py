@@ -144,12 +144,28 @@ def compare(
     max_atoms
         Larger primitive cells are refused.
 
+    Returns
+    -------
+    PropertiesDoc
+        Each value with its unit.
+
     Raises
     ------
     ValueError
         If the structure is not periodic, or its primitive cell is too large.
     NotRelaxedError
         If the model does not relax it.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> from onfly.dynamics.criteria import Calibrations
+    >>> from onfly.properties.eos import EquationOfStateFit
+    >>> fields = ForceFields(model=EMT(), calibrations=Calibrations(), foundation=EMT())
+    >>> found = compare(fields, bulk("Cu"), [EquationOfStateFit()])
+    >>> [(value.name, value.unit) for value in found.properties[0].values]
+    [('V0', 'Å³/atom'), ('E0', 'eV/atom'), ('B0', 'GPa')]
     """
     start_time = time.monotonic()
     if not atoms.pbc.all():

@@ -43,6 +43,16 @@ class PotentialCalculator(Calculator):
         w, shape (F,): moves the energy by w·Σf; None leaves it.
     offset
         Foundation minus label energy; None gives energies on the foundation's scale.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from onfly.potentials import load_foundation
+    >>> potential = load_foundation("toy", elements=["Cu"])
+    >>> atoms = bulk("Cu", cubic=True)
+    >>> atoms.calc = PotentialCalculator(potential, potential.parameters())
+    >>> atoms.get_forces().shape
+    (4, 3)
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
@@ -149,6 +159,14 @@ def posterior_draws(
     ------
     ValueError
         If fewer than two draws are asked for: their spread is the error bar.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> calculator = library.calculator(library.latest("CuAu").model_id)
+    >>> len(posterior_draws(calculator.predictor, 4, seed_key=("draws",)))
+    2
     """
     if count < 2:
         raise ValueError(f"{count} draws have no spread: ask for at least 2")

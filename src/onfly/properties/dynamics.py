@@ -47,6 +47,17 @@ def observables(frames: Sequence[Atoms], interval_fs: float) -> Measured:
     ------
     ValueError
         If there are fewer than 20 frames.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> crystal = bulk("Cu", cubic=True) * 2
+    >>> frames = []
+    >>> for seed in range(30):
+    ...     frames.append(crystal.copy())
+    ...     frames[-1].rattle(0.05, seed=seed)
+    >>> sorted(observables(frames, interval_fs=20.0).values)
+    ['D Cu', 'g(r) first peak', 'g(r) height']
     """
     if len(frames) < 20:
         raise ValueError(f"{len(frames)} frames are too few for a diffusion coefficient: need 20")
@@ -100,6 +111,11 @@ class Dynamics:
     ------
     ValueError
         If a number is not positive.
+
+    Examples
+    --------
+    >>> Dynamics(temperature=600.0, n_steps=5000).time_step
+    2.0
     """
 
     temperature: float = 300.0

@@ -50,6 +50,14 @@ class Elastic:
     ------
     ValueError
         If the strain is not between 0.002 and 0.1.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> found = Elastic().measure(EMT(), bulk("Cu", a=3.59))
+    >>> {name: round(value) for name, value in found.values.items()}["K_VRH"]
+    134
     """
 
     strain: float = 0.01

@@ -36,6 +36,15 @@ class EquationOfStateFit:
     ------
     ValueError
         If there are fewer than five volumes, or the span is not between 0 and 0.3.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> fit = EquationOfStateFit()
+    >>> found = fit.measure(EMT(), bulk("Cu", a=3.59))
+    >>> round(found.values["B0"]), fit.unit("B0")
+    (134, 'GPa')
     """
 
     span: float = 0.06

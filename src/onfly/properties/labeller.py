@@ -44,6 +44,15 @@ class LabelCalculator(Calculator):
     ----------
     n_labels
         Labels that were computed.
+
+    Examples
+    --------
+    >>> from onfly import label_maker
+    >>> from onfly.testing.models import crystal
+    >>> atoms = crystal("Cu", "Au").to_ase_atoms(msonable=False)
+    >>> atoms.calc = LabelCalculator(label_maker("emt"), LabelStore("labels"), Path("calculations"))
+    >>> round(atoms.get_potential_energy(), 3), atoms.calc.n_labels
+    (0.065, 1)
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012

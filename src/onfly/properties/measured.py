@@ -26,6 +26,11 @@ class Measured:
         By name; see `Property.unit`.
     curves
         Arrays for figures, by name; those of draws have one shape.
+
+    Examples
+    --------
+    >>> Measured(values={"B0": 134.0}).values["B0"]
+    134.0
     """
 
     values: Mapping[str, float]
@@ -41,6 +46,12 @@ class Property(Protocol):
         Its name in settings and documents.
     scale
         The calibration that applies to the spread of its draws.
+
+    Examples
+    --------
+    >>> from onfly.properties.eos import EquationOfStateFit
+    >>> EquationOfStateFit.kind, EquationOfStateFit.scale
+    ('eos', 'stress')
     """
 
     kind: ClassVar[str]

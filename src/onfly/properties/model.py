@@ -40,6 +40,16 @@ def asked_properties(spec: PropertiesSpec, seed: int = 0) -> list[Property]:
         The settings.
     seed
         Of the MD.
+
+    Returns
+    -------
+    list of Property
+        In the order of the settings.
+
+    Examples
+    --------
+    >>> [p.kind for p in asked_properties(PropertiesSpec(kinds=["eos", "elastic"]))]
+    ['eos', 'elastic']
     """
     known: dict[str, Property] = {
         "eos": EquationOfStateFit(fmax=spec.fmax),
@@ -86,6 +96,11 @@ def measure_model(
     device, foundation_model, trust_pickle
         As of `onfly.library.loading.build_calculator`.
 
+    Returns
+    -------
+    PropertiesDoc
+        Each value with its unit.
+
     Raises
     ------
     ValueError
@@ -94,6 +109,16 @@ def measure_model(
         If the model does not relax the structure.
     EnergyScaleError
         If the structure is of another composition.
+
+    Examples
+    --------
+    >>> from onfly import ModelLibrary
+    >>> library = ModelLibrary.from_settings()
+    >>> model = library.latest("CuAu")
+    >>> measure_model(model, library.artifact_store, PropertiesSpec())
+    Traceback (most recent call last):
+        ...
+    ValueError: no property is asked for: name some of eos, elastic, phonon, md
     """
     properties = asked_properties(spec, doc.seed)
     if not properties:

@@ -39,6 +39,11 @@ class Phonons:
     ------
     ValueError
         If a number is not positive.
+
+    Examples
+    --------
+    >>> Phonons(min_length=10.0).displacement
+    0.01
     """
 
     min_length: float = 8.0

@@ -33,12 +33,24 @@ def production_properties(
     factor
         On the spread; see `onfly.properties.calibrated.widening`.
 
+    Returns
+    -------
+    PropertyDoc
+        Of kind ``md``.
+
     Raises
     ------
     ValueError
         If there are fewer than two runs, or too few frames in one.
     FileNotFoundError
         If a folder has no trajectory.
+
+    Examples
+    --------
+    >>> production_properties(["artifacts/runs/diffusion-0"])
+    Traceback (most recent call last):
+        ...
+    ValueError: an error bar needs at least two production runs
     """
     if len(folders) < 2:
         raise ValueError("an error bar needs at least two production runs")

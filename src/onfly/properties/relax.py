@@ -20,7 +20,17 @@ MAX_STEPS = 500
 
 
 class NotRelaxedError(RuntimeError):
-    """A structure did not come to rest."""
+    """A structure did not come to rest.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> relaxed(bulk("Cu", a=3.9), EMT(), fmax=1e-6, max_steps=1)
+    Traceback (most recent call last):
+        ...
+    onfly.properties.relax.NotRelaxedError: ...
+    """
 
 
 def relaxed(
@@ -49,10 +59,22 @@ def relaxed(
     max_steps
         Of the optimizer.
 
+    Returns
+    -------
+    Atoms
+        At rest.
+
     Raises
     ------
     NotRelaxedError
         If it is not at rest after that many steps.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> f"{relaxed(bulk('Cu', a=3.7), EMT(), fmax=0.001).get_volume():.1f} Å³"
+    '11.6 Å³'
     """
     found = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.array, pbc=True)
     found.calc = calculator
@@ -74,10 +96,28 @@ def relaxed(
 def primitive_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
     """Return the standardised primitive cell of a crystal, idealised.
 
+    Parameters
+    ----------
+    atoms
+        Periodic.
+    symprec
+        Å.
+
+    Returns
+    -------
+    Atoms
+        Without a calculator.
+
     Raises
     ------
     ValueError
         If the atoms are not periodic, or spglib finds no cell.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> len(primitive_cell(bulk("Cu", cubic=True) * 2))
+    1
     """
     if not atoms.pbc.all():
         raise ValueError("properties of crystals need a cell that is periodic in all directions")
@@ -90,7 +130,26 @@ def primitive_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
 
 
 def supercell_size(atoms: Atoms, min_length: float) -> tuple[int, int, int]:
-    """Return how often a cell is repeated so that every vector is at least so long (Å)."""
+    """Return how often a cell is repeated so that every vector is at least so long (Å).
+
+    Parameters
+    ----------
+    atoms
+        The cell.
+    min_length
+        Å.
+
+    Returns
+    -------
+    tuple of int
+        Along each vector of the cell.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> supercell_size(bulk("Cu", cubic=True), 8.0)
+    (3, 3, 3)
+    """
     lengths = np.linalg.norm(atoms.cell.array, axis=1)
     a, b, c = np.ceil(min_length / lengths - 1e-6).astype(int).clip(1)
     return int(a), int(b), int(c)

@@ -79,6 +79,8 @@ class RunReportData:
         Of onfly and the packages that matter.
     problems
         Files that could not be read.
+    properties
+        Properties of the crystal, where they were measured.
 
     Examples
     --------

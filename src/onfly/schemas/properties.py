@@ -14,10 +14,16 @@ __all__ = ["PropertiesDoc", "PropertyDoc", "PropertyValueDoc"]
 
 
 class PropertyValueDoc(BaseModel):
-    """One number."""
+    """One number.
+
+    Examples
+    --------
+    >>> PropertyValueDoc(name="B0", unit="GPa", value=134.0, std=4.0, labeller=138.0).z
+    -1.0
+    """
 
     name: str = Field(description="Such as B0, C11 or X lowest.")
-    unit: str
+    unit: str = Field(description="Of value, std and the others.")
     value: float | None = Field(description="By the mean of the posterior.")
     std: float | None = Field(
         None,
@@ -36,10 +42,17 @@ class PropertyValueDoc(BaseModel):
 
 
 class PropertyDoc(BaseModel):
-    """All numbers of one property, and what a figure needs."""
+    """All numbers of one property, and what a figure needs.
+
+    Examples
+    --------
+    >>> modulus = PropertyValueDoc(name="B0", unit="GPa", value=134.0)
+    >>> PropertyDoc(kind="eos", values=[modulus]).n_draws
+    0
+    """
 
     kind: str = Field(description="eos, elastic, phonon or md.")
-    values: list[PropertyValueDoc] = Field(default_factory=list)
+    values: list[PropertyValueDoc] = Field(default_factory=list, description="One for each number.")
     n_draws: int = Field(0, description="Draws whose spread makes the error bars.")
     factor: float = Field(1.0, description="By which the calibration widens that spread.")
     calibrated_by: str | None = Field(
@@ -53,18 +66,26 @@ class PropertyDoc(BaseModel):
 
 
 class PropertiesDoc(BaseModel):
-    """What was measured of one model in one crystal."""
+    """What was measured of one model in one crystal.
+
+    Examples
+    --------
+    >>> PropertiesDoc(properties=[PropertyDoc(kind="eos")]).of("eos").kind
+    'eos'
+    """
 
     doc_version: DocVersion = DOC_VERSION
     model_id: str | None = Field(None, description="Of the model.")
     structure: StructureOrMolecule | None = Field(
         None, description="Primitive cell, relaxed by the model."
     )
-    properties: list[PropertyDoc] = Field(default_factory=list)
+    properties: list[PropertyDoc] = Field(default_factory=list, description="One for each kind.")
     problems: list[str] = Field(default_factory=list, description="Why nothing was measured.")
     n_labels: int = Field(0, description="Single points that were asked of the labeller.")
     seconds: float = Field(0.0, description="Wall time.")
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was measured, UTC."
+    )
 
     def of(self, kind: str) -> PropertyDoc | None:
         """Return a property; None if it was not measured."""
