@@ -102,8 +102,8 @@ class MDStage(Spec):
         None,
         gt=0,
         description="For `relax` and `neb`: largest force at the end, by the model and by the "
-        "label that decides; a number, or with its unit as `20 meV/Å`. `null` is 0.02 for `relax` and "
-        "0.05 for `neb`.",
+        "label that decides; a number, or with its unit as `20 meV/Å`. `null` is 0.02 for `relax` "
+        "and 0.05 for `neb`.",
     )
     optimizer: Literal["bfgs", "lbfgs", "fire"] | None = Field(
         None,
