@@ -9,6 +9,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from onfly.dynamics.state import MDState
 from onfly.rounds.judge import Answer
+from onfly.rounds.plan import plan_run
+from onfly.rounds.reopen import ReopenError, reopen
 from onfly.rounds.table import PHASES, Round
 from tests.rounds.conftest import ALWAYS_UNSURE, emt_label, failing, off
 
@@ -164,3 +166,35 @@ def test_without_a_proof_nothing_decides(relax):
     assert model.state == "needs more audits"
     assert run.ledger.counts() == {"initial": 1}
     assert "no proof was asked" in model.stop_reason
+
+
+def test_without_calls_only_the_end_is_labelled(relax):
+    run = relax(**ALWAYS_UNSURE, stage={"calls": False})
+    run.verdict()
+    assert set(run.ledger.counts()) == {"initial", "deciding"}
+
+
+def test_what_a_relaxation_will_cost(relax):
+    run = relax()
+    plan = plan_run(run.state.posterior.spec, run.structures[0])
+    assert (plan.audits_expected, plan.closing_steps) == (0.0, 0)
+    assert plan.proof_labels == plan.proof_waits == (1, 10)
+    assert plan.labels_at_least == 2
+
+
+def test_a_run_that_gave_up_is_taken_up_with_more_decisions(relax):
+    run = relax(stage={"decisions": 1, "fmax": 0.02})
+    run.until("publish")
+    spec = run.state.posterior.spec
+    with pytest.raises(ReopenError, match="raise `decisions`"):
+        reopen(run.state, spec, run.ledger)
+    (stage,) = spec.trajectories.stages
+    harder = spec.trajectories.evolve(stages=(stage.evolve(fmax=0.01),))
+    with pytest.raises(ReopenError, match="only `decisions`"):
+        reopen(run.state, spec.evolve(trajectories=harder), run.ledger)
+    more = spec.trajectories.evolve(stages=(stage.evolve(decisions=10),))
+    run.state = reopen(run.state, spec.evolve(trajectories=more), run.ledger)
+    assert run.state.phase == "close"
+    assert run.verdict().state == "ready"
+    with pytest.raises(ReopenError, match="the run is ready"):
+        reopen(run.state, run.state.posterior.spec, run.ledger)
