@@ -111,7 +111,7 @@ class CampaignMaker(Maker):
         job = WaveMaker(campaign_maker=self).make(list(runs.values()))
         flow = Flow([job], output=job.output, name=f"{self.name} {self.campaign}")
         own = {"run_id": waves_run_id(self.campaign), "campaign": self.campaign}
-        flow.update_metadata({"onfly": own})
+        flow.update_metadata({"onfly": own}, dynamic=False)  # compounds have their own
         return [flow]
 
     def runs(self, structures: Iterable[Structure | Molecule]) -> dict[str, Structure | Molecule]:

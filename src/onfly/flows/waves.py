@@ -111,7 +111,7 @@ class WaveMaker(Maker):
             jobs.append(self.make(structures, wave + 1, update.output.class_id, source))
         for job in jobs[len(flows) :]:
             own = {"run_id": waves_run_id(campaign.campaign), "campaign": campaign.campaign}
-            job.update_metadata({"onfly": own})
+            job.update_metadata({"onfly": own}, dynamic=False)  # compounds have their own
         route_like_current(jobs)
         output = {"wave": wave, "foundation": source, "runs": waves[wave], "refused": refused}
         return Response(output=output, addition=Flow(jobs, name=f"{self.name} {wave}"))
