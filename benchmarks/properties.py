@@ -225,8 +225,8 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger("onfly").setLevel(logging.ERROR)
     if args.quick:
-        args.cases, args.kinds, args.steps = "toy", "eos,elastic", 30
-        args.draws, args.max_labels = 3, 8
+        args.cases, args.kinds, args.steps = "toy", "eos", 10
+        args.draws, args.max_labels = 3, 4
     wanted = PropertiesSpec(kinds=args.kinds.split(","), draws=args.draws)
     report = Report("properties", {"steps": args.steps, "draws": args.draws})
     with tempfile.TemporaryDirectory() as temporary:
