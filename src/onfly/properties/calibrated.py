@@ -13,8 +13,8 @@ that they are not: k of them weigh as k/(1 + (k - 1) ρ). For a property, to whi
 contribute with one systematic error, the spread is widened by √(1 + (k - 1) ρ), k the components of
 a labelled cell: the design effect of clustered samples (Kish, Survey Sampling, 1965).
 
-The calibration only widens: where errors were smaller than σ said, that may be for the part of σ that is not in
-the draws, and an error that all forces share shows little in each of them.
+The calibration only widens: where errors were smaller than σ said, that may be for the part of σ
+that is not in the draws, and an error that all forces share shows little in each of them.
 
 What the calibration cannot give to a property is the part of σ that is not in the draws (σ_E, σ_S,
 what the fit left of the forces): it is noise by assumption, which has no shape that a property
