@@ -16,10 +16,13 @@ pinned = $(addprefix -c ,$(if $(CONSTRAINTS),$(wildcard $(CONSTRAINTS)/$(1).txt)
 # Processes that share the tests; each wants a core and some 2 GB of memory.
 TEST_WORKERS ?= 2
 # What is imported is compiled once, after the installation (half a minute on two cores), and not by
-# every process anew, which costs each of them 10 s. Tests of other packages are left out. The small
-# environments of single tests compile what they import, at the first import.
+# every process anew, which costs each of them 10 s. Left out are tests of other packages, and large
+# packages of which little or nothing is imported: what is, is compiled at the first import, and so
+# is all of the small environments of single tests.
 PIP := -m pip install -q --no-compile
-COMPILE = -m compileall -q -j 2 -x '/(tests?|testing|pip|plotly|setuptools|mypyc?)/' src
+UNUSED := tests?|testing|pip|plotly|setuptools|mypyc?|sympy|sklearn|debugpy|fontTools|pygments|secantus
+UNUSED := $(UNUSED)|networkx|Cython|narwhals|IPython|phonopy|botocore|_inductor|onnx|torchgen
+COMPILE = -m compileall -q -j 2 -x '/($(UNUSED))/' src
 SITE = lib/python3*/site-packages
 # containers often set it, and then nothing stays compiled
 unexport PYTHONDONTWRITEBYTECODE

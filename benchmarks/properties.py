@@ -87,12 +87,26 @@ def teacher_calculator(teacher: Teacher) -> Calculator:
 
 
 def measure(
-    case: Case, spec: RunSpec, seed: int, folder: Path, wanted: PropertiesSpec, run_id: str
+    case: Case,
+    spec: RunSpec,
+    seed: int,
+    folder: Path,
+    wanted: PropertiesSpec,
+    run_id: str,
+    *,
+    finish: bool = True,
 ) -> tuple[list[dict[str, Any]], dict[str, Any], Any]:
-    """Tune, measure, and return a row for each number, one for the run, and the document."""
+    """Tune, measure, and return a row for each number, one for the run, and the document.
+
+    Without `finish` a run that was interrupted is measured as it stands.
+    """
     teacher = Teacher(case.teacher)
     start = time.process_time()
-    state, workspace = run_case(spec, case.atoms(seed), teacher, folder, run_id)
+    if finish:
+        state, workspace = run_case(spec, case.atoms(seed), teacher, folder, run_id)
+    else:
+        workspace = Session(OnflySettings(ARTIFACT_DIR=folder)).workspace(run_id)
+        state = workspace.read_state()
     tuned = time.process_time()
     calculator = build_calculator(state.posterior, workspace.store)
     run = Session(OnflySettings(ARTIFACT_DIR=folder)).open(state.posterior)
@@ -122,6 +136,7 @@ def measure(
     ]
     whole = {
         "labels": state.posterior.n_labels,
+        "learned": getattr(state.posterior.ensemble, "n_labels", None),
         "steps": state.md_step,
         "stop": state.posterior.stop_reason,
         "problems": [p for prop in found.properties for p in prop.problems],
@@ -204,11 +219,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=12)
     parser.add_argument("--figure", type=Path, help="write a picture")
     parser.add_argument("--resume", help="folder of the runs; what is there is not done again")
+    parser.add_argument(
+        "--as-it-is", action="store_true", help="measure interrupted runs, do not go on with them"
+    )
     args = parser.parse_args()
     logging.getLogger("onfly").setLevel(logging.ERROR)
     if args.quick:
-        args.cases, args.kinds, args.steps = "toy", "eos,elastic", 30
-        args.draws, args.max_labels = 3, 8
+        args.cases, args.kinds, args.steps = "toy", "eos", 10
+        args.draws, args.max_labels = 3, 4
     wanted = PropertiesSpec(kinds=args.kinds.split(","), draws=args.draws)
     report = Report("properties", {"steps": args.steps, "draws": args.draws})
     with tempfile.TemporaryDirectory() as temporary:
@@ -221,7 +239,9 @@ def main() -> None:
                     identity = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
                     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
                     run_id = f"{name}-{settings}-{seed}-{digest}"
-                    rows, whole, found = measure(case, spec, seed, folder, wanted, run_id)
+                    rows, whole, found = measure(
+                        case, spec, seed, folder, wanted, run_id, finish=not args.as_it_is
+                    )
                     key = {"case": name, "settings": settings, "seed": seed}
                     for row in rows:
                         report.add(**key, **row)

@@ -46,6 +46,7 @@ FORMER: dict[str, Any] = {
     "look_ahead_labels": 0,
     "round_length": None,
     "audit_interval": 100,
+    "audit_growth": None,
     "audit_update_fraction": 0.5,
     "warmup_labels": 4,
     "warmup_interval": 10,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from onfly.flows.campaign import CampaignMaker as CampaignMaker
     from onfly.flows.finetune import OnTheFlyMaker as OnTheFlyMaker
     from onfly.flows.production import ProductionMaker as ProductionMaker
+    from onfly.flows.searches import OnTheFlyNebMaker as OnTheFlyNebMaker
+    from onfly.flows.searches import OnTheFlyRelaxMaker as OnTheFlyRelaxMaker
+    from onfly.jobs.classes import ClassUpdateMaker as ClassUpdateMaker
     from onfly.labels.presets import label_maker as label_maker
     from onfly.library.models import ModelLibrary as ModelLibrary
     from onfly.spec import MDStage as MDStage
@@ -30,9 +33,12 @@ __version__ = version("onfly")
 
 _PUBLIC = {
     "CampaignMaker": "onfly.flows.campaign",
+    "ClassUpdateMaker": "onfly.jobs.classes",
     "MDStage": "onfly.spec",
     "ModelLibrary": "onfly.library.models",
     "OnTheFlyMaker": "onfly.flows.finetune",
+    "OnTheFlyNebMaker": "onfly.flows.searches",
+    "OnTheFlyRelaxMaker": "onfly.flows.searches",
     "ProductionMaker": "onfly.flows.production",
     "RunSpec": "onfly.spec",
     "label_maker": "onfly.labels.presets",

@@ -101,7 +101,7 @@ def test_the_effective_number_tells_the_variance_of_a_mean():
 
 def test_species_are_calibrated_apart_and_few_errors_borrow():
     rng = np.random.default_rng(5)
-    calibration = ForceCalibration(correlation=0.0, pool=10.0)
+    calibration = ForceCalibration(rate=1.5, correlation=0.0, pool=10.0)
     hydrogen, oxygen = rng.normal(size=(200, 3)), 4.0 * rng.normal(size=(200, 3))
     calibration = calibration.update(hydrogen, np.ones((200, 3)), 200 * [H])
     # oxygen was never seen: it takes the scale of hydrogen, with few degrees of freedom
@@ -163,3 +163,26 @@ def test_bad_input_is_refused():
 
 def test_the_example_of_the_docstring_runs():
     assert doctest.testmod(force_calibration).failed == 0
+
+
+def test_a_label_that_contradicts_the_history_discounts_it():
+    """An ensemble that suddenly errs three times its std is found by one label, not by thirty."""
+    rng = np.random.default_rng(6)
+    found = {}
+    for surprise in (0.0, 0.02):
+        calibration = ForceCalibration(surprise=surprise)
+        for label in 0.5 * rng.normal(size=(30, 9, 3)):
+            calibration = calibration.update(label, np.ones((9, 3)), 9 * [O])
+        calm = calibration.scale_factor(O)
+        after = calibration.update(3.0 * rng.normal(size=(9, 3)), np.ones((9, 3)), 9 * [O])
+        found[surprise] = after.scale_factor(O)
+        assert calm < 0.7
+        # what is expected leaves the history as it is
+        more = calibration.update(calm * rng.normal(size=(9, 3)), np.ones((9, 3)), 9 * [O])
+        assert more.dof(O) == pytest.approx(calibration.dof(O) + calibration.effective_number(27))
+    assert found[0.0] < 1.0
+    assert found[0.02] > 2.0
+
+
+def test_the_prior_is_wide_until_labels_speak():
+    assert ForceCalibration().scale_factor(H) == pytest.approx(2.0)

@@ -104,3 +104,22 @@ def test_mistakes_end_the_command_before_anything_happens(app, tmp_path):
     other = invoke(app, "submit", config(tmp_path, 1, overrides={"NaCl": {}}), "--to", "local")
     assert "overrides for NaCl fit no compound" in other.output
     assert not (get_settings().ARTIFACT_DIR / "campaigns").exists()
+
+
+def test_a_campaign_that_learns_goes_on_where_it_was(app, tmp_path):
+    fit = {"n_steps": 10, "replay": 3, "check": 3, "folds": 0}
+    learning = {"class_model": {"name": "alloys", "every": 1, "fit": fit}}
+    path = config(tmp_path, 2, **learning)
+    first = invoke(app, "submit", path, "--to", "local", "--quiet")
+    assert "class:alloys@1 made" in first.output, first.output
+    assert "2 of 2 compounds" in first.output
+    models = ModelLibrary.from_settings().query(campaign="here")
+    assert sorted(m.foundation_model for m in models) == ["class:alloys@1", "toy"]
+    # the state of the second is that of a run that was interrupted: it keeps its version
+    learned = next(m for m in models if m.foundation_model == "class:alloys@1")
+    workspace = RunWorkspace(get_settings().ARTIFACT_DIR, learned.run_id)
+    before = workspace.read_state().posterior.spec.foundation
+    again = invoke(app, "submit", path, "--to", "local", "--quiet")
+    assert "2 compounds have ended" in again.output
+    assert "class:alloys@1 found" in again.output
+    assert workspace.read_state().posterior.spec.foundation == before

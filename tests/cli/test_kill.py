@@ -141,7 +141,7 @@ MOMENTS = [
     pytest.param("label", marks=pytest.mark.slow),
     "label-written",
     "judged",
-    pytest.param("update", marks=pytest.mark.slow),
+    "update",
     "update-done",
     pytest.param("publish", marks=pytest.mark.slow),
     "published",

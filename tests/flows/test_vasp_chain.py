@@ -17,7 +17,7 @@ from onfly.testing.vasp_setup import standin_kwargs, write_control
 pytestmark = pytest.mark.vasp
 
 
-def test_ten_labels_through_vasp_with_faults(make_maker, structure, store, tmp_path):
+def test_labels_through_vasp_with_faults(make_maker, structure, store, tmp_path):
     control = write_control(
         tmp_path / "control.json",
         calculator="ase.calculators.emt.EMT",
@@ -27,7 +27,7 @@ def test_ten_labels_through_vasp_with_faults(make_maker, structure, store, tmp_p
         faults={"2": "hard", "5": "edddav", "8": "nan"},
     )
     labeller = VaspLabelMaker.from_preset("pbe", **standin_kwargs(control))
-    maker = make_maker("chained", n_steps=40, label_maker=labeller, audit_interval=3)
+    maker = make_maker("chained", n_steps=12, label_maker=labeller, audit_interval=3)
     flow = maker.make(structure, run_id="r")
     run_locally(flow, store=store, log=False, create_folders=True)
     model = flow.output.resolve(store)
@@ -37,7 +37,7 @@ def test_ten_labels_through_vasp_with_faults(make_maker, structure, store, tmp_p
     entries = RunWorkspace(root, "r").read_ledger(run.posterior.n_records).entries
     labels = [kept.get(entry.label) for entry in entries if entry.label]
     assert run.phase == "done"
-    assert model.n_labels == len(labels) >= 10
+    assert model.n_labels == len(labels) >= 6  # with the faults, nine runs of the executable
     assert run.n_failures <= 1
     # every fault has cost one run of the executable more, and no label
     assert len(control.with_suffix(".runs").read_text()) >= len(labels) + 3

@@ -26,6 +26,10 @@ from .conftest import rattled
 pytestmark = pytest.mark.vasp
 
 
+def slow(*faults):
+    return [pytest.param(fault, marks=pytest.mark.slow) for fault in faults]
+
+
 def maker_on(control=None, *, handlers=None, preset="pbe", **kwargs):
     run = {} if handlers is None else {"handlers": handlers}
     kwargs = standin_kwargs(control, **run) | kwargs
@@ -168,7 +172,7 @@ def test_corrected_faults_give_good_labels(nacl, tmp_path, fault, handler, tag):
     assert (folder(task) / "first_attempt").exists() == (fault == "stubborn")
 
 
-@pytest.mark.parametrize("fault", ["hard", "killed", "empty", "truncated"])
+@pytest.mark.parametrize("fault", ["hard", "truncated", *slow("killed", "empty")])
 def test_second_attempt_after_a_crash(nacl, tmp_path, fault):
     control = write_control(tmp_path / "control.json", faults={"0": fault})
     label = extract_label(run(maker_on(control, retry=True), nacl), requested=nacl)
@@ -177,7 +181,7 @@ def test_second_attempt_after_a_crash(nacl, tmp_path, fault):
     assert control.with_suffix(".runs").read_text() == "xx"
 
 
-@pytest.mark.parametrize("fault", ["hard", "killed", "empty", "truncated", "never"])
+@pytest.mark.parametrize("fault", ["killed", "never", *slow("hard", "empty", "truncated")])
 def test_faults_that_stay_make_the_job_fail(nacl, tmp_path, fault):
     control = write_control(tmp_path / "control.json", fault=fault)
     run_kwargs = standin_kwargs(control)
@@ -200,10 +204,11 @@ def test_hanging_vasp_is_killed(nacl, tmp_path):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("atoms", "8 atoms were asked for, 7 calculated"),
         ("nan", "forces are not finite"),
         ("shaken", "positions of Na atoms differ"),
-        ("explosion", "largest force"),
+        # as documents in tests/labels/test_convergence.py
+        pytest.param("atoms", "8 atoms were asked for, 7 calculated", marks=pytest.mark.slow),
+        pytest.param("explosion", "largest force", marks=pytest.mark.slow),
     ],
 )
 def test_silent_faults_are_refused(nacl, tmp_path, fault, message):

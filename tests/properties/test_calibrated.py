@@ -8,7 +8,7 @@ from onfly.bayes.calibration import Calibration
 from onfly.bayes.force_calibration import ForceCalibration
 from onfly.bayes.stress_calibration import StressCalibration
 from onfly.dynamics.criteria import Calibrations
-from onfly.properties.calibrated import PROBABILITY, spread, widening
+from onfly.properties.calibrated import PROBABILITY, clustering, spread, widening
 
 
 def test_many_good_errors_leave_the_spread():
@@ -50,3 +50,11 @@ def test_spread_is_elementwise():
     np.testing.assert_allclose(spread(draws, 2.0), [2 * np.sqrt(2.0), 0.0])
     assert np.isnan(spread([1.0], 2.0))
     assert np.isnan(spread([], 2.0))
+
+
+def test_components_of_a_label_that_share_an_error():
+    independent = Calibrations(forces=ForceCalibration(correlation=0.0))
+    one = Calibrations(forces=ForceCalibration(correlation=1.0))
+    assert clustering(independent, 8) == pytest.approx(1.0)
+    assert clustering(one, 8) == pytest.approx(np.sqrt(24))
+    assert clustering(Calibrations(), 8) == pytest.approx(np.sqrt(1 + 23 * 0.1))

@@ -127,7 +127,7 @@ def test_impossible_stages(fields, message):
 
 
 def test_another_driver_knows_its_own_conditions():
-    stage = MDStage(10, driver="relax", temperature=None, ase_md_kwargs={"fmax": 0.05})
+    stage = MDStage(10, driver="descent", temperature=None, ase_md_kwargs={"fmax": 0.05})
     assert stage.ase_md_kwargs == {"fmax": 0.05}
 
 

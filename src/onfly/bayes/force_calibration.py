@@ -9,6 +9,11 @@ The 3 N components of a label are not 3 N independent errors: where a fit is wro
 many atoms at once. Their squares are taken to have an intraclass correlation ρ within a label, so
 that k of them weigh as k/(1 + (k - 1) ρ) (see `onfly.bayes.clustered`). A species with few errors
 borrows: those of all others enter as at most `pool` errors of its own.
+
+The prior (1.5, 6) widens raw standard deviations twofold. It was chosen on trajectories: an
+ensemble that has learned its first labels errs 1.8 times its raw std on ethanol at 500 K, the
+ensemble before less than its std. With a prior around 1 the first labels narrowed the std further,
+and 27 % of the steps broke a tolerance that was promised for 95 %.
 """
 
 from __future__ import annotations
@@ -38,6 +43,10 @@ class ForceCalibration:
         ρ, the correlation of squared errors over variance between two components of a label.
     pool
         Largest weight of the errors of other species for one species, as a number of errors.
+    surprise
+        As for energies: where the mean square of a species' errors in a label has a tail
+        probability p below this under the prediction, its history is multiplied by p/surprise
+        before the label is counted. 0 never does.
     species
         Atomic numbers met so far, ascending.
     n
@@ -55,13 +64,14 @@ class ForceCalibration:
     >>> calibration = ForceCalibration()
     >>> calibration = calibration.update([[0.1, 0.0, -0.2]], [[0.1, 0.1, 0.1]], [8])
     >>> calibration.exceedance([[0.1, 0.1, 0.1]], 0.5, [8]).round(2)
-    array([0.03])
+    array([0.14])
     """
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.1
     pool: float = 10.0
+    surprise: float = 0.0
     species: tuple[int, ...] = ()
     n: tuple[float, ...] = ()
     sum_z2: tuple[float, ...] = ()
@@ -70,6 +80,8 @@ class ForceCalibration:
         check_statistics(self.shape, self.rate, self.correlation, self.n, self.sum_z2)
         if not math.isfinite(self.pool) or self.pool < 0.0:
             raise ValueError(f"pool must be finite and not negative, got {self.pool!r}")
+        if not 0.0 <= self.surprise < 1.0:
+            raise ValueError(f"surprise must be in [0, 1), got {self.surprise!r}")
         if not len(self.species) == len(self.n) == len(self.sum_z2):
             raise ValueError("species, n and sum_z2 must be of one length")
 
@@ -103,7 +115,8 @@ class ForceCalibration:
             own = z2[kinds == kind].ravel()
             weight = self.effective_number(len(own))
             n, total = known.get(int(kind), (0.0, 0.0))
-            known[int(kind)] = (n + weight, total + weight * float(own.mean()))
+            keep = self._kept(int(kind), float(own.mean()), weight)
+            known[int(kind)] = (keep * n + weight, keep * total + weight * float(own.mean()))
         ordered = sorted(known)
         return replace(
             self,
@@ -115,6 +128,15 @@ class ForceCalibration:
     def effective_number(self, count: int) -> float:
         """Return the number of independent errors that `count` components of a label stand for."""
         return effective_number(count, self.correlation)
+
+    def _kept(self, kind: int, mean_z2: float, weight: float) -> float:
+        """Return the share of a species' history that the errors of a label leave."""
+        if self.surprise == 0.0 or mean_z2 == 0.0:
+            return 1.0
+        shape, rate = self._posterior(kind)
+        # the mean of `weight` squared errors over the expected one is an F variable
+        tail = float(stats.f.sf(mean_z2 * shape / rate, weight, 2.0 * shape))
+        return min(1.0, tail / self.surprise)
 
     def _posterior(self, kind: int) -> tuple[float, float]:
         """Return shape and rate of λ of a species."""

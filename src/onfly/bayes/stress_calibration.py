@@ -4,7 +4,8 @@ As for energies (`onfly.bayes.calibration`), the error of a component with predi
 deviation σ is modelled as e ~ N(0, σ²/λ) with one λ ~ Gamma(a, b) for all components, so that the
 error of the next one is a Student-t. A stress has six components, and where a fit is wrong about
 the volume it is wrong in three of them: their squares are taken to have an intraclass correlation ρ
-within a label, so that the six weigh as 6/(1 + 5 ρ) errors (see `onfly.bayes.clustered`).
+within a label, so that the six weigh as 6/(1 + 5 ρ) errors (see `onfly.bayes.clustered`). The
+prior is that of forces.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ class StressCalibration:
     >>> import numpy as np
     >>> calibration = StressCalibration().update(0.01 * np.eye(3), np.full((3, 3), 0.01))
     >>> round(calibration.exceedance(np.full((3, 3), 0.01), 0.05), 3)
-    0.019
+    0.189
     """
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.5
     n: float = 0.0
     sum_z2: float = 0.0

@@ -23,7 +23,7 @@ from onfly.artifacts.blobs import check_document_size, decode_blob, encode_blob
 from onfly.artifacts.files import decode_tensors
 from onfly.classes.builder import CLASS_INDEXES, ClassBuilder, class_from_record, class_record
 from onfly.classes.document import ClassModelDoc
-from onfly.classes.names import ClassModelError, ClassName
+from onfly.classes.names import PREFIX, ClassModelError, ClassName
 from onfly.library.indexes import ensure_indexes
 from onfly.potentials import Params
 from onfly.schemas import WeightsBlob
@@ -31,7 +31,14 @@ from onfly.settings import OnflySettings, get_settings
 from onfly.stores import job_store, sibling
 from onfly.stores.factory import DATA_STORE, data_store
 
-__all__ = ["FOLDER", "ClassLibrary", "find_class", "local_class"]
+__all__ = [
+    "FOLDER",
+    "ClassLibrary",
+    "document_path",
+    "element_offsets",
+    "find_class",
+    "local_class",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +177,7 @@ class ClassLibrary:
         ref = self.artifact_store.save_tensors(params, f"{FOLDER}/weights")
         doc = doc.model_copy(update={"weights_file": ref})
         while True:
-            path = _document_path(self.artifact_store.root, doc.name, doc.version)
+            path = document_path(self.artifact_store.root, doc.name, doc.version)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:  # claims the version; a document follows
                 os.close(os.open(path.with_suffix(".claim"), os.O_CREAT | os.O_EXCL))
@@ -193,7 +200,7 @@ class ClassLibrary:
         """
         if not self.artifact_store.exists(doc.weights_file):
             self._fetch(doc)
-        path = _document_path(self.artifact_store.root, doc.name, doc.version)
+        path = document_path(self.artifact_store.root, doc.name, doc.version)
         if not path.is_file():
             bare = doc.model_copy(update={"weights": None})
             atomic_write(path, bare.model_dump_json(indent=1).encode())
@@ -263,6 +270,17 @@ def find_class(
     return doc, files
 
 
+def element_offsets(source: str, level_of_theory: str) -> dict[str, float] | None:
+    """Return foundation minus label energy of one atom by element, in eV, for runs from a class.
+
+    None if the foundation is no class model, or one of labels of another level of theory.
+    """
+    if not source.startswith(PREFIX):
+        return None
+    doc, _ = find_class(ClassName.parse(source), weights=False)
+    return doc.element_offsets if doc.level_of_theory == level_of_theory else None
+
+
 def local_class(root: Path, name: str, version: int) -> ClassModelDoc | None:
     """Return a version whose document is in an artifact directory, or None.
 
@@ -271,7 +289,7 @@ def local_class(root: Path, name: str, version: int) -> ClassModelDoc | None:
     ClassModelError
         If the document is damaged.
     """
-    path = _document_path(root, name, version)
+    path = document_path(root, name, version)
     try:
         return ClassModelDoc.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -294,7 +312,8 @@ def local_classes(root: Path, name: str | None = None) -> list[ClassModelDoc]:
     return found
 
 
-def _document_path(root: Path, name: str, version: int) -> Path:
+def document_path(root: Path, name: str, version: int) -> Path:
+    """Return where the document of a version is in an artifact directory."""
     return root / FOLDER / name / f"{version}.json"
 
 

@@ -15,14 +15,22 @@ from pathlib import Path
 import torch
 
 from onfly.classes.document import ClassModelDoc
-from onfly.classes.library import find_class
+from onfly.classes.library import document_path, find_class
 from onfly.classes.names import ClassModelError, ClassName
 from onfly.potentials.base import Defaults, Params, Potential
 from onfly.potentials.foundation import check_foundation, describe_foundation
 from onfly.potentials.registry import load_foundation
 from onfly.potentials.trust import file_sha256
+from onfly.settings import get_settings
 
-__all__ = ["class_elements", "class_problems", "fixed_name", "load", "reweighed"]
+__all__ = [
+    "class_elements",
+    "class_problems",
+    "class_stamp",
+    "fixed_name",
+    "load",
+    "reweighed",
+]
 
 
 def load(
@@ -135,6 +143,16 @@ def class_problems(name: str) -> list[str]:
             f"{name}: {path} was changed: remove it, and it is taken from the store again"
         )
     return problems
+
+
+def class_stamp(name: str) -> tuple[str, int] | None:
+    """Return place and time of a version's document on this machine; None if it is not here."""
+    parsed = ClassName.parse(name)
+    path = document_path(get_settings().ARTIFACT_DIR, parsed.name, parsed.version or 0)
+    try:
+        return str(path), path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def fixed_name(name: str) -> str:

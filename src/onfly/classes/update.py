@@ -21,7 +21,7 @@ from onfly.classes.document import ClassCompoundDoc, ClassModelDoc
 from onfly.classes.examples import Example, aligned, predict, replayed, rms
 from onfly.classes.fit import ClassFit, fit_weights
 from onfly.classes.held_out import HeldOut, leave_out
-from onfly.classes.library import FOLDER, ClassLibrary, local_classes
+from onfly.classes.library import FOLDER, ClassLibrary
 from onfly.classes.licences import licences_of
 from onfly.classes.names import PREFIX, ClassModelError, ClassName
 from onfly.classes.replay import unrelated_crystals, wall_pairs
@@ -154,7 +154,7 @@ def update_class(
             f"{foundation.source} does not know the element(s) {', '.join(unknown)} of the labels"
         )
     fingerprint = _fingerprint(foundation, potential, selection, spec, replay)
-    known = classes.documents(name) if store else local_classes(classes.artifact_store.root, name)
+    known = classes.documents(name)
     for doc in known:
         if doc.fingerprint == fingerprint:
             logger.info("class model %s holds these labels already", doc.class_id)
@@ -184,8 +184,6 @@ def update_class(
     prior_std = spec.prior_std or defaults.prior_std
     prior = GaussianPrior.around(potential.parameters(), prior_std)
     newest = max((doc.version for doc in known), default=0)
-    if not store:  # what the store knows counts as well, if it answers
-        newest = max(newest, _newest_in_store(classes, name))
     doc = ClassModelDoc(
         class_id=f"{name}@{newest + 1}",
         name=name,
@@ -320,10 +318,6 @@ def _compounds(
             force_rmse_before=rms([force0[k] for k in which]),
         )
     return found
-
-
-def _newest_in_store(classes: ClassLibrary, name: str) -> int:
-    return max((doc.version for doc in classes.documents(name)), default=0)
 
 
 def _versions() -> dict[str, str]:

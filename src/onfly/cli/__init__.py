@@ -53,6 +53,10 @@ COMMANDS = {
         "Write the report again and again until the run ends; an open page follows by itself.",
     ),
     "models": LazyCommand("onfly.cli.models", "Find, compare and export fine-tuned models."),
+    "class": LazyCommand(
+        "onfly.cli.classes",
+        "Learn the labels of many compounds together, as a foundation for the next ones.",
+    ),
     "store": LazyCommand("onfly.cli.store", "Copy runs and libraries between stores."),
     "doctor": LazyCommand(
         "onfly.cli.doctor",

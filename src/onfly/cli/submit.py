@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -19,6 +20,7 @@ from onfly.cli.campaign import LEFT, no_answer
 from onfly.cli.errors import EXIT_CODES, INTERNAL, fail
 from onfly.cli.run import start
 from onfly.cli.start_file import Start, write_start
+from onfly.cli.waves import waves_here
 from onfly.flows import launchpad as fireworks
 from onfly.flows import remote
 from onfly.flows.campaign import CampaignMaker
@@ -27,6 +29,7 @@ from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.manifest import CampaignManifest, Target
 from onfly.flows.routing import route_jobs
 from onfly.flows.structures import read_structures
+from onfly.flows.waves import waves_run_id
 from onfly.rounds.reopen import ReopenError, reopen
 from onfly.schemas import RunState
 from onfly.settings import OnflySettings, get_settings
@@ -64,10 +67,15 @@ class _Campaign:
         state = self.state(run_id)
         return state is not None and state.phase in ("done", "stopped")
 
-    def flow(self, run_id: str) -> Flow:
-        """Return the flow of a run: a new one, or that which takes up an interrupted run."""
+    def flow(self, run_id: str, source: str | None = None) -> Flow:
+        """Return the flow of a run: a new one, or that which takes up an interrupted run.
+
+        A new one starts from `source`, if that is given; one that has begun keeps its own.
+        """
         structure, state = self.runs[run_id], self.state(run_id)
-        maker = self.maker.maker_for(structure)
+        if state is not None and self.config.class_model is not None:
+            source = state.posterior.spec.foundation.source
+        maker = self.maker.maker_for(structure, source)
         if state is None:
             return maker.make(structure, run_id=run_id)
         return maker.resume(self._mended(run_id, state, maker), structure)
@@ -87,6 +95,22 @@ class _Campaign:
         with workspace.lock():
             workspace.write_state(mended)
         return mended
+
+    def flows(self, run_ids: Iterable[str]) -> Iterator[tuple[str, Flow]]:
+        """Yield what a workflow manager gets: a flow for each run, or one of all the waves."""
+        if self.config.class_model is None:
+            for run_id in run_ids:
+                yield run_id, self.flow(run_id)
+        elif list(run_ids):
+            yield waves_run_id(self.config.campaign), *self.maker.make(self.runs.values())
+
+    def submitted(self, names: Iterable[str], run_ids: Iterable[str]) -> Iterator[str]:
+        """Yield the runs that are in, from the names that the manager took."""
+        for name in names:
+            if self.config.class_model is None:
+                yield name
+            else:
+                yield from run_ids
 
     def write_start(self, run_id: str) -> None:
         """Write what `onfly resume` needs into the folder of the run."""
@@ -130,6 +154,7 @@ def submit(
             campaign=settings.campaign,
             maker=OnTheFlyMaker(spec=settings.spec, mode=settings.mode),
             overrides=dict(settings.overrides),
+            class_model=settings.class_model,
         )
         campaign = _Campaign(settings, maker, maker.runs(structures), get_settings())
         if problems := campaign.problems(here=to == "local"):
@@ -166,6 +191,9 @@ def submit(
 def _missing(campaign: _Campaign, place: _Place) -> list[str]:
     """Return the runs that no manager has and that have not ended, and say why others are not."""
     known, published = place.states(), _published(campaign)
+    if (waves := known.get(waves_run_id(campaign.config.campaign))) is not None:
+        # one workflow starts them all, some of them later
+        known = dict.fromkeys(campaign.runs, waves) | known
     missing, waiting, failed, ended = [], 0, 0, 0
     for run_id in campaign.runs:
         if run_id in published or campaign.has_ended(run_id):
@@ -222,16 +250,21 @@ class _Place:
 
     def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
         """Submit runs and yield those that are in; here, those that have ended well."""
+        if self.campaign.config.class_model is not None:
+            run = partial(self._run, quiet=quiet)
+            yield from waves_here(self.campaign.maker, self.campaign.runs, set(run_ids), run)
+            return
         for run_id in run_ids:
-            try:
-                code = start(
-                    self.campaign.flow(run_id), self.campaign.workspace(run_id), quiet=quiet
-                )
-                if code == INTERNAL:
-                    continue
-            except typer.Exit:  # its message is out; one compound must not end the campaign
-                continue
-            yield run_id
+            if self._run(run_id, None, quiet=quiet):
+                yield run_id
+
+    def _run(self, run_id: str, source: str | None, *, quiet: bool) -> bool:
+        """Run a compound to its end, and say whether it got there."""
+        try:
+            flow = self.campaign.flow(run_id, source)
+            return start(flow, self.campaign.workspace(run_id), quiet=quiet) != INTERNAL
+        except typer.Exit:  # its message is out; one compound must not end the campaign
+            return False
 
 
 class _FireWorks(_Place):
@@ -251,12 +284,14 @@ class _FireWorks(_Place):
 
     def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
         workers = self.campaign.config.workers
+        run_ids = list(run_ids)
         flows = (
-            (run_id, _routed(self.campaign.flow(run_id), workers.gpu, workers.cpu, "fireworks"))
-            for run_id in run_ids
+            (name, _routed(flow, workers.gpu, workers.cpu, "fireworks"))
+            for name, flow in self.campaign.flows(run_ids)
         )
         name = self.campaign.config.campaign
-        yield from fireworks.add_flows(self.launchpad, flows, name, self.store)
+        names = fireworks.add_flows(self.launchpad, flows, name, self.store)
+        yield from self.campaign.submitted(names, run_ids)
 
 
 class _Remote(_Place):
@@ -282,11 +317,13 @@ class _Remote(_Place):
         return remote.flow_states(self.project, self.campaign.config.campaign)
 
     def submit(self, run_ids: Iterable[str], quiet: bool) -> Iterator[str]:
+        run_ids = list(run_ids)
         flows = (
-            (run_id, _routed(self.campaign.flow(run_id), self.gpu, self.cpu, "remote"))
-            for run_id in run_ids
+            (name, _routed(flow, self.gpu, self.cpu, "remote"))
+            for name, flow in self.campaign.flows(run_ids)
         )
-        yield from remote.add_flows(flows, self.project, self.cpu["worker"])
+        names = remote.add_flows(flows, self.project, self.cpu["worker"])
+        yield from self.campaign.submitted(names, run_ids)
 
 
 def _place(to: str, campaign: _Campaign, launchpad: Path | None, project: str | None) -> _Place:

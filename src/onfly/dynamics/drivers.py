@@ -17,7 +17,12 @@ from onfly.spec.stages import MDStage
 __all__ = ["DRIVERS", "ENTRY_POINT_GROUP", "driver_class", "driver_of", "drivers"]
 
 ENTRY_POINT_GROUP = "onfly.drivers"
-DRIVERS: dict[str, str] = {"md": "onfly.dynamics.driver:MDDriver"}
+# the ends of a path are relaxed; its images are moved together, see `onfly.rounds.path`
+DRIVERS: dict[str, str] = {
+    "md": "onfly.dynamics.driver:MDDriver",
+    "relax": "onfly.dynamics.relax:RelaxDriver",
+    "neb": "onfly.dynamics.relax:RelaxDriver",
+}
 _NEEDED = ("step", "locate", "time_at")
 
 

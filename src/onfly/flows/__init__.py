@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from onfly.flows.finetune import OnTheFlyMaker
     from onfly.flows.production import ProductionMaker
     from onfly.flows.routing import route_jobs
+    from onfly.flows.searches import OnTheFlyNebMaker, OnTheFlyRelaxMaker
 
-__all__ = ["CampaignMaker", "OnTheFlyMaker", "ProductionMaker", "route_jobs"]
+__all__ = [
+    "CampaignMaker",
+    "OnTheFlyMaker",
+    "OnTheFlyNebMaker",
+    "OnTheFlyRelaxMaker",
+    "ProductionMaker",
+    "route_jobs",
+]
 
 # imported when they are asked for: who routes jobs need not import torch
 _MODULES = {
     "CampaignMaker": "campaign",
     "OnTheFlyMaker": "finetune",
+    "OnTheFlyNebMaker": "searches",
+    "OnTheFlyRelaxMaker": "searches",
     "ProductionMaker": "production",
     "route_jobs": "routing",
 }

@@ -11,8 +11,10 @@ from jobflow import Flow, Maker
 from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.flows.finetune import OnTheFlyMaker
+from onfly.flows.waves import WaveMaker, waves_run_id
 from onfly.schemas.label import structure_hash
-from onfly.spec import RunSpec
+from onfly.spec import FoundationSpec, RunSpec
+from onfly.spec.classes import ClassCampaignSpec
 from onfly.spec.flat import gather, merge
 
 __all__ = ["CampaignMaker", "with_spec"]
@@ -41,6 +43,10 @@ class CampaignMaker(Maker):
         of `RunSpec` that are merged into the settings of `maker`, such as
         ``{"NaCl": {"threshold": "20 meV", "posterior": {"n_members": 4}}}``; or all settings as a
         `RunSpec`; or another maker.
+    class_model
+        Name of a class that learns after every few compounds, and from which later ones start; a
+        table of `ClassCampaignSpec` such as ``{"name": "perovskites", "every": 4}``. Compounds
+        whose overrides name another foundation keep that one.
 
     Raises
     ------
@@ -66,6 +72,11 @@ class CampaignMaker(Maker):
     campaign: str = "campaign"
     maker: OnTheFlyMaker = field(default_factory=OnTheFlyMaker)
     overrides: dict[str, Any] = field(default_factory=dict)
+    class_model: ClassCampaignSpec | dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.class_model, Mapping):
+            self.class_model = ClassCampaignSpec.model_validate(self.class_model)
 
     def make(  # type: ignore[override]  # a campaign is no single flow
         self, structures: Iterable[Structure | Molecule]
@@ -83,7 +94,8 @@ class CampaignMaker(Maker):
         Returns
         -------
         list of Flow
-            In the order of the structures; each is a workflow of its own.
+            In the order of the structures; each is a workflow of its own. With `class_model` one
+            flow, which starts the compounds wave after wave.
 
         Raises
         ------
@@ -91,7 +103,16 @@ class CampaignMaker(Maker):
             If a structure comes twice or is disordered, an override fits no compound, or a
             setting is impossible.
         """
-        return [self.flow(structure) for structure in self.runs(structures).values()]
+        runs = self.runs(structures)
+        if self.class_model is None:
+            return [self.flow(structure) for structure in runs.values()]
+        for structure in runs.values():  # what is impossible is said now, not in a later wave
+            self.flow(structure)
+        job = WaveMaker(campaign_maker=self).make(list(runs.values()))
+        flow = Flow([job], output=job.output, name=f"{self.name} {self.campaign}")
+        own = {"run_id": waves_run_id(self.campaign), "campaign": self.campaign}
+        flow.update_metadata({"onfly": own}, dynamic=False)  # compounds have their own
+        return [flow]
 
     def runs(self, structures: Iterable[Structure | Molecule]) -> dict[str, Structure | Molecule]:
         """Return the structures by the identifiers of their runs; errors as in `make`."""
@@ -126,9 +147,9 @@ class CampaignMaker(Maker):
             )
         return found
 
-    def flow(self, structure: Structure | Molecule) -> Flow:
-        """Return the flow of one compound."""
-        return self.maker_for(structure).make(structure, run_id=self.run_id(structure))
+    def flow(self, structure: Structure | Molecule, source: str | None = None) -> Flow:
+        """Return the flow of one compound; for `source` see `maker_for`."""
+        return self.maker_for(structure, source).make(structure, run_id=self.run_id(structure))
 
     def run_id(self, structure: Structure | Molecule) -> str:
         """Return the identifier of a compound's run: campaign, formula, hash of the structure."""
@@ -137,8 +158,18 @@ class CampaignMaker(Maker):
         text = re.sub(r"[^A-Za-z0-9._+-]", "_", text)
         return f"{text}-{structure_hash(structure)[:_HASH_DIGITS]}"
 
-    def maker_for(self, structure: Structure | Molecule) -> OnTheFlyMaker:
-        """Return the maker of one compound, with what is different for it."""
+    def maker_for(
+        self, structure: Structure | Molecule, source: str | None = None
+    ) -> OnTheFlyMaker:
+        """Return the maker of one compound, with what is different for it.
+
+        Parameters
+        ----------
+        structure
+            Of the compound.
+        source
+            Class model that takes the place of the campaign's foundation; None keeps that.
+        """
         maker = self.maker
         for key in self.override_keys(structure):
             change = self.overrides.get(key)
@@ -148,6 +179,9 @@ class CampaignMaker(Maker):
                 maker = with_spec(maker, change)
             elif change is not None:
                 maker = with_spec(maker, _merged(maker.resolved_spec, change, key))
+        spec = maker.resolved_spec
+        if source is not None and spec.foundation == self.maker.resolved_spec.foundation:
+            maker = with_spec(maker, spec.evolve(foundation=FoundationSpec(source=source)))
         return replace(maker, campaign=self.campaign)
 
     def override_keys(self, structure: Structure | Molecule) -> list[str]:

@@ -77,7 +77,7 @@ def check_run(
         lambda: posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
     )
     problems += _said(lambda: new_run(spec, structures[0], run_id="check"))
-    problems += _said(lambda: starting_structures(structures, spec.trajectories.walkers))
+    problems += _said(lambda: starting_structures(structures, spec))
     problems += _motion(spec, structures)
     problems += _properties(spec, structures[0], here)
     problems += _foundation(spec, structures[0])

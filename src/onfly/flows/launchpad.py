@@ -17,6 +17,8 @@ __all__ = ["add_flows", "failures", "queue_states", "reason_of", "workflow_state
 _BATCH = 20
 _CAMPAIGN = "metadata.onfly.campaign"
 _RUN = "metadata.onfly.run_id"
+# of a job: the workflow of a campaign that learns has jobs of many runs
+_JOB_RUN = "spec._tasks.job.metadata.onfly.run_id"
 
 
 def workflow_states(launchpad: LaunchPad, campaign: str) -> dict[str, str]:
@@ -89,12 +91,12 @@ def failures(launchpad: LaunchPad, campaign: str) -> dict[str, str]:
         nodes |= dict.fromkeys(doc["nodes"], doc["metadata"]["onfly"]["run_id"])
     found: dict[str, str] = {}
     query = {"fw_id": {"$in": list(nodes)}, "state": "FIZZLED"}
-    fields = {"fw_id": 1, "name": 1, "launches": 1}
+    fields = {"fw_id": 1, "name": 1, "launches": 1, _JOB_RUN: 1}
     for firework in launchpad.fireworks.find(query, fields).sort("fw_id", 1):
         launch = launchpad.launches.find_one(
             {"launch_id": {"$in": firework.get("launches", [])}}, sort=[("launch_id", -1)]
         )
-        found[nodes[firework["fw_id"]]] = (
+        found[_run_of(firework, nodes)] = (
             f"{firework['name']} (firework {firework['fw_id']}): {_reason(launch)}"
         )
     return found
@@ -110,10 +112,19 @@ def queue_states(launchpad: LaunchPad, campaign: str) -> dict[str, dict[str, int
         nodes |= dict.fromkeys(doc["nodes"], doc["metadata"]["onfly"]["run_id"])
     found: dict[str, dict[str, int]] = {}
     query = {"fw_id": {"$in": list(nodes)}, "state": {"$in": ["READY", "RESERVED", "RUNNING"]}}
-    for firework in launchpad.fireworks.find(query, {"fw_id": 1, "state": 1}):
-        counts = found.setdefault(nodes[firework["fw_id"]], {})
+    for firework in launchpad.fireworks.find(query, {"fw_id": 1, "state": 1, _JOB_RUN: 1}):
+        counts = found.setdefault(_run_of(firework, nodes), {})
         counts[firework["state"]] = counts.get(firework["state"], 0) + 1
     return found
+
+
+def _run_of(firework: dict[str, Any], nodes: dict[int, str]) -> str:
+    """Return the run of a job by its own metadata, or by those of its workflow."""
+    for task in (firework.get("spec") or {}).get("_tasks") or ():
+        own = ((task.get("job") or {}).get("metadata") or {}).get("onfly") or {}
+        if "run_id" in own:
+            return str(own["run_id"])
+    return nodes[firework["fw_id"]]
 
 
 def reason_of(launch: dict[str, Any] | None) -> str | None:

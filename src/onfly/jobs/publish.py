@@ -15,12 +15,14 @@ from scipy.stats import binomtest
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.artifacts.blobs import ensemble_to_blobs
+from onfly.classes.library import element_offsets
 from onfly.jobs.archive import ArchiveLabelsMaker
 from onfly.jobs.base import otf_job
 from onfly.jobs.properties import properties_of_run
 from onfly.jobs.routing import route_like_current
 from onfly.proof import LedgerEntry
 from onfly.rounds.progress import Progress
+from onfly.rounds.results import write_result
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
 from onfly.schemas.version import DOC_VERSION
@@ -86,6 +88,7 @@ def publish_run(
     stages = spec.trajectories.stages
     temperatures = [t for s in stages for t in s.temperatures]
     pressures = [s.pressure for s in stages if s.pressure is not None]
+    level = spec.labels.level_of_theory or posterior.labeller
     identity = hashlib.sha256(
         "".join([state.run_id, *(ref.sha256 for ref in posterior.ensemble.members)]).encode()
     )
@@ -102,7 +105,7 @@ def publish_run(
         foundation_model=spec.foundation.source,
         foundation_sha256=getattr(run.potential, "sha256", None),
         labeller=posterior.labeller,
-        level_of_theory=spec.labels.level_of_theory or posterior.labeller,
+        level_of_theory=level,
         input_hash=posterior.input_hash,
         threshold_ev=posterior.threshold_ev,
         temperature_range=(min(temperatures), max(temperatures)) if temperatures else None,
@@ -111,6 +114,7 @@ def publish_run(
         simulated_time_fs=sum(t.time_fs for t in state.trajectories),
         walkers=spec.trajectories.walkers,
         energy_offset=posterior.energy_offset,
+        element_offsets=element_offsets(spec.foundation.source, level),
         energy_std=posterior.energy_std,
         n_labels=posterior.n_labels,
         n_waits=posterior.n_waits,
@@ -141,6 +145,7 @@ def publish_run(
     )
     atomic_write(run.workspace.folder / "model.json", model.model_dump_json(indent=1).encode())
     done = state.evolve(phase="stopped" if posterior.stopped else "done", model_id=model.model_id)
+    write_result(session, done)
     Progress(run.workspace.folder)(
         force=True, phase=done.phase, md_step=state.md_step, n_steps_total=state.n_steps_total
     )

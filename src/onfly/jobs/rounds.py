@@ -21,6 +21,7 @@ from onfly.labels.failed import is_failed_label
 from onfly.labels.failures import report_failures
 from onfly.rounds.ask import known_answer, label_job, maker_for_attempt
 from onfly.rounds.close import after_explore
+from onfly.rounds.decisions import on_path
 from onfly.rounds.judge import Answer, requested_structure
 from onfly.rounds.table import ENDS, PHASES, Round
 from onfly.schemas import RequestDoc, RunState, TrajectoryDoc
@@ -171,7 +172,7 @@ class RoundMaker(Maker):
 
     def _apart(self, state: RunState) -> bool:
         """Whether the phase is for other jobs."""
-        if state.phase == "explore":
+        if state.phase == "explore" and not on_path(state):
             several = sum(not t.done for t in state.trajectories) > 1
             return (several and self.parallel_walkers) or not self.fuse
         return state.phase == "learn" and not self.fuse

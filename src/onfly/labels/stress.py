@@ -49,9 +49,9 @@ def check_stress(
     ValueError
         With the reason and the remedy.
     """
-    npt = any(stage.ensemble == "npt" for stage in stages)
+    moves = any(stage.needs_stress for stage in stages)
     judged = any(tolerance.quantity == "stress" for tolerance in tolerances)
-    if not (npt or judged) or (reason := missing_stress(maker)) is None:
+    if not (moves or judged) or (reason := missing_stress(maker)) is None:
         return
     if judged:
         raise ValueError(
@@ -59,6 +59,6 @@ def check_stress(
             "another tolerance"
         )
     raise ValueError(
-        f"{reason}, which MD at constant pressure needs: use a labeller with stress, or an nvt "
-        "stage"
+        f"{reason}, which MD at constant pressure needs, as a relaxation of the cell does: use a "
+        "labeller with stress, an nvt stage, or a relaxation without the cell"
     )

@@ -8,7 +8,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -25,6 +24,7 @@ from onfly.learning.threads import LabelThreads
 from onfly.potentials import Batch, Params, Potential, load_foundation
 from onfly.potentials.edges import EdgePotential
 from onfly.potentials.fast import fast_kernels_wanted
+from onfly.potentials.foundation import foundation_stamp
 
 __all__ = ["PotentialTarget", "potential_target", "shared_potential"]
 
@@ -335,7 +335,7 @@ def _added(grad: Tensor | None, more: Tensor | None) -> Tensor | None:
 @lru_cache(maxsize=2)
 def _loaded(
     foundation: str,
-    version: tuple[int, int] | None,
+    stamp: tuple[Any, ...] | None,
     fast_kernels: bool,
     elements: tuple[str, ...] | None,
     device: str,
@@ -363,16 +363,9 @@ def shared_potential(
         foundation = {k: table.get(k) for k in ("family", "source", "options") if table.get(k)}
         source = foundation["source"]
     key = json.dumps(foundation, sort_keys=True)
-    return _loaded(key, _version(source), fast_kernels_wanted(None), elements, device, dtype)
-
-
-def _version(source: str) -> tuple[int, int] | None:
-    """Return what tells a model file from another one that was written in its place."""
-    try:
-        found = Path(source).expanduser().stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size)
+    return _loaded(
+        key, foundation_stamp(source), fast_kernels_wanted(None), elements, device, dtype
+    )
 
 
 def potential_target(

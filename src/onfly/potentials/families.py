@@ -60,6 +60,9 @@ class Family:
     fixed
         Function of a model's name that returns the name that means the same model for ever, for
         families where a name means the newest of several versions.
+    stamp
+        Function of a model's name that tells it from another model of that name, for families
+        whose models are found by the settings of the machine.
 
     Examples
     --------
@@ -79,6 +82,7 @@ class Family:
     kernels: bool = False
     problems: Callable[[str], list[str]] | None = None
     fixed: Callable[[str], str] | None = None
+    stamp: Callable[[str], Any] | None = None
 
     def released(self) -> tuple[str, ...]:
         """Return the names of released models."""
@@ -168,6 +172,7 @@ FAMILIES: Mapping[str, Family] = {
             kernels=True,
             problems=_of_classes("class_problems"),
             fixed=_of_classes("fixed_name"),
+            stamp=_of_classes("class_stamp"),
         ),
     )
 }

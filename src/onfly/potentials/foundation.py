@@ -22,6 +22,7 @@ __all__ = [
     "check_foundation",
     "describe_foundation",
     "fixed_source",
+    "foundation_stamp",
     "parse_foundation",
 ]
 
@@ -230,6 +231,18 @@ def fixed_source(foundation: Any) -> str:
         return str(getattr(foundation, "source", foundation))
     family = families()[found.family]
     return found.source if family.fixed is None else family.fixed(found.source)
+
+
+def foundation_stamp(source: str) -> Any:
+    """Return what tells a model from another one that took its place under the same name."""
+    try:
+        found = Path(source).expanduser().stat()
+    except OSError:
+        for family in families().values():
+            if family.stamp is not None and family.knows(source):
+                return family.stamp(source)
+        return None
+    return (found.st_mtime_ns, found.st_size)
 
 
 def _trust(found: Foundation) -> bool:

@@ -20,6 +20,7 @@ A run closes with a block of audits whose number is fixed before it begins:
 """
 
 from onfly.proof.block import Block, closing_block
+from onfly.proof.decision import DecisionRule, judge_decisions
 from onfly.proof.draws import draw_block, draw_steps
 from onfly.proof.intervals import coverage_proven, plan_audits
 from onfly.proof.ledger import Ledger
@@ -30,6 +31,7 @@ from onfly.proof.verdict import Verdict, VerdictState, judge
 
 __all__ = [
     "Block",
+    "DecisionRule",
     "Learned",
     "Ledger",
     "LedgerEntry",
@@ -47,6 +49,7 @@ __all__ = [
     "expected_audits",
     "from_line",
     "judge",
+    "judge_decisions",
     "lower_bound",
     "pass_probability",
     "plan_audits",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator,
 __all__ = ["Learned", "LedgerEntry", "Reason", "Record", "from_line", "to_line"]
 
 Reason = Literal[
-    "initial", "seed", "uncertain", "warmup", "guard", "ahead", "audit", "closing"
+    "initial", "seed", "uncertain", "warmup", "guard", "ahead", "audit", "closing", "deciding"
 ]  #: why a label was computed
 
 

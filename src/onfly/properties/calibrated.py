@@ -8,8 +8,13 @@ constants and volumes take the calibration of stresses, phonons and MD that of f
 stress was ever compared with a label, the calibration of forces stands in, and without any of
 forces that of energies.
 
-It only widens: where errors were smaller than σ said, that may be for the part of σ that is not in
-the draws, and an error that all forces share shows little in each of them.
+The posterior counts the force components of a label as independent. The calibration of forces knows
+that they are not: k of them weigh as k/(1 + (k - 1) ρ). For a property, to which all of them
+contribute with one systematic error, the spread is widened by √(1 + (k - 1) ρ), k the components of
+a labelled cell: the design effect of clustered samples (Kish, Survey Sampling, 1965).
+
+The calibration only widens: where errors were smaller than σ said, that may be for the part of σ
+that is not in the draws, and an error that all forces share shows little in each of them.
 
 What the calibration cannot give to a property is the part of σ that is not in the draws (σ_E, σ_S,
 what the fit left of the forces): it is noise by assumption, which has no shape that a property
@@ -27,7 +32,7 @@ from scipy import stats
 from onfly.dynamics.criteria import Calibrations
 from onfly.properties.measured import Scale
 
-__all__ = ["PROBABILITY", "spread", "widening"]
+__all__ = ["PROBABILITY", "clustering", "spread", "widening"]
 
 # of the interval that an error bar stands for: one std of a Gaussian
 PROBABILITY = 0.6826894921370859
@@ -75,6 +80,20 @@ def _half_width(
         squares = [calibrations.forces.interval(int(z), PROBABILITY) ** 2 for z in numbers]
         return math.sqrt(float(np.mean(squares))), "forces"
     return calibrations.energy.interval(1.0, PROBABILITY), "energy"
+
+
+def clustering(calibrations: Calibrations, n_atoms: int) -> float:
+    """Return the factor on the spread of draws for errors that a label's components share.
+
+    Parameters
+    ----------
+    calibrations
+        Of the run; the one of forces has ρ.
+    n_atoms
+        Of a labelled cell.
+    """
+    count = 3 * n_atoms
+    return math.sqrt(count / calibrations.forces.effective_number(count))
 
 
 def spread(values: Sequence[np.ndarray] | Sequence[float], factor: float) -> np.ndarray:

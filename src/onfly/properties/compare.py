@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 
 from onfly.dynamics.criteria import Calibrations
 from onfly.library.calculator import PosteriorCalculator
-from onfly.properties.calibrated import spread, widening
+from onfly.properties.calibrated import clustering, spread, widening
 from onfly.properties.draws import PotentialCalculator, posterior_draws
 from onfly.properties.measured import Measured, Property
 from onfly.properties.relax import primitive_cell, relaxed
@@ -42,6 +42,8 @@ class ForceFields:
         From its posterior.
     foundation, labeller
         To compare with; None leaves them out.
+    label_atoms
+        Number of atoms in a labelled cell; None takes the components of labels as independent.
     """
 
     model: Calculator
@@ -49,6 +51,7 @@ class ForceFields:
     draws: Sequence[Calculator] = ()
     foundation: Calculator | None = None
     labeller: Calculator | None = None
+    label_atoms: int | None = None
 
 
 def force_fields(
@@ -83,6 +86,7 @@ def force_fields(
         posterior_draws(predictor, n_draws, seed_key=key, offset=offset),
         PotentialCalculator(potential, potential.parameters(), offset=offset),
         labeller,
+        offset.n_atoms,
     )
 
 
@@ -214,6 +218,8 @@ def _document(
     central = model.found[index]
     known = [one for draw in draws if (one := draw.found[index]) is not None]
     factor, of = widening(fields.calibrations, measure.scale, list(cell.numbers))
+    if fields.label_atoms is not None:
+        factor *= clustering(fields.calibrations, fields.label_atoms)
     doc = PropertyDoc(kind=measure.kind, n_draws=len(known), factor=factor, calibrated_by=of)
     doc.problems = [
         asked.problems[index]

@@ -38,6 +38,7 @@ from onfly.report.verdict import describe
 from onfly.rounds.close import proof_rule
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import FineTunedModelDoc, LabelDoc, PosteriorDoc, RunState, TrajectoryDoc
+from onfly.schemas.search import BarrierDoc
 from onfly.schemas.types import to_atoms
 from onfly.spec import MDStage
 
@@ -212,8 +213,16 @@ def load_run(folder: str | Path) -> RunReportData:
         structure=to_atoms(model.structure) if model else first,
         properties=model.properties if model else None,
         versions=model.versions if model else {},
+        barrier=_barrier(workspace, problems),
         problems=tuple(problems),
     )
+
+
+def _barrier(workspace: RunWorkspace, problems: list[str]) -> BarrierDoc | None:
+    path = workspace.folder / "barrier.json"
+    if not path.exists():
+        return None
+    return _attempt(path, lambda p: BarrierDoc.model_validate_json(p.read_bytes()), problems)
 
 
 def _tolerances(posterior: PosteriorDoc) -> tuple[Tolerance, ...]:

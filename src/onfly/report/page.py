@@ -14,7 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onfly.artifacts.atomic import atomic_write
 from onfly.report import figures_calibration as calibration
-from onfly.report import figures_errors, figures_md, figures_properties, figures_training, tables
+from onfly.report import (
+    figures_errors,
+    figures_md,
+    figures_path,
+    figures_properties,
+    figures_training,
+    tables,
+)
 from onfly.report.data import load_run
 from onfly.report.figures_ranking import FEW, error_bar_quality, likelihood_by_error
 from onfly.report.plot import Drawing, save_png, style, svg_text
@@ -88,7 +95,9 @@ def sections(data: RunReportData) -> list[Section]:
         (
             "dynamics",
             "Molecular dynamics",
-            [figures_md.md_history(data), figures_md.doubt(data)],
+            [figures_path.barrier(data)]
+            if data.barrier
+            else [figures_md.md_history(data), figures_md.doubt(data)],
             "No MD step was recorded yet.",
         ),
         (

@@ -211,13 +211,24 @@ def whole_numbers(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place the panels once: else each format does it anew, and draws all once for nothing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        with mpl.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+            figure.set_layout_engine(None)
+
+
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
+    _lay_out(figure)
     figure.savefig(path, dpi=150, facecolor="white")
 
 
 def svg_text(drawing: Drawing) -> str:
     """Return the figure as an SVG element for a page: scalable, with a text under each point."""
+    _lay_out(drawing.figure)
     buffer = io.StringIO()
     # the salt keeps the identifiers of one page apart
     with mpl.rc_context({"svg.hashsalt": drawing.key}):

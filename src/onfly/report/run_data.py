@@ -22,6 +22,7 @@ from onfly.report.records import (
     Verdict,
 )
 from onfly.schemas.properties import PropertiesDoc
+from onfly.schemas.search import BarrierDoc
 
 __all__ = ["RunReportData"]
 
@@ -115,6 +116,7 @@ class RunReportData:
     structure: Atoms | None = None
     properties: PropertiesDoc | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    barrier: BarrierDoc | None = None
     problems: tuple[str, ...] = ()
 
     def tolerance(self, quantity: str) -> float | None:

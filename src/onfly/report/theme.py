@@ -45,6 +45,7 @@ REASONS: dict[str, tuple[str, str, str]] = {
     "ahead": ("look ahead of a call", "#56b4e9", "v"),
     "audit": ("audit (random check)", "#009e73", "D"),
     "closing": ("closing audit (proof)", "#117733", "P"),
+    "deciding": ("end of a relaxation or path", "#117733", "*"),
 }
 REASON_ORDER = tuple(REASONS)
 

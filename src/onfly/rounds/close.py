@@ -10,8 +10,10 @@ from dataclasses import replace
 
 from onfly.dynamics.state import MDState
 from onfly.proof import Block, Ledger, ProofRule, closing_block, draw_block
+from onfly.rounds.decisions import after_labels, close_search, searching
 from onfly.rounds.doubt import expected_failures, extended
 from onfly.rounds.judge import calibrated
+from onfly.rounds.limits import limited, stopped, without_requests
 from onfly.rounds.programme import closing_stages
 from onfly.schemas import RunState, TrajectoryDoc
 from onfly.seeds import numpy_stream
@@ -26,8 +28,8 @@ SPACING = 20
 def proof_rule(state: RunState) -> ProofRule | None:
     """Return what is to be proven; None if the user wants no proof."""
     proof = state.posterior.spec.proof
-    if proof.attempts == 0:
-        return None
+    if proof.attempts == 0 or searching(state):
+        return None  # a relaxation or a path is decided by the labels at its end
     return ProofRule(
         coverage=proof.coverage,
         confidence=proof.confidence,
@@ -63,11 +65,11 @@ def after_explore(session: Session, state: RunState) -> RunState:
     state = state.evolve(round=state.posterior.round + 1)
     if state.n_failures >= stopping.max_failures:
         last = state.failures[-1] if state.failures else "unknown"
-        return _stopped(state, f"{state.n_failures} failures, the last one: {last}")
+        return stopped(state, f"{state.n_failures} failures, the last one: {last}")
     if state.requests and (doubted := _doubted(session, state)) is not None:
         return doubted
     if state.requests:
-        return _limited(state)
+        return limited(state)
     if _finished(state):
         return state.evolve(phase="close")
     return state.evolve(phase="explore")
@@ -93,27 +95,6 @@ def _finished(state: RunState) -> bool:
     return all(t.done or t.md_step - t.last_call_step >= quiet for t in state.trajectories)
 
 
-def _limited(state: RunState) -> RunState:
-    """Ask for labels, but for no more than the user allows; calls come first."""
-    limit = state.posterior.spec.stopping.max_labels
-    waiting = {"phase": "label", "n_waits": state.posterior.n_waits + 1, "look": 0}
-    if limit is None:
-        return state.evolve(**waiting)
-    left = limit - (state.posterior.n_labels - state.posterior.n_seeds)
-    requests = sorted(state.requests, key=lambda r: not r.is_call)
-    if len(requests) <= left:
-        return state.evolve(**waiting)
-    if state.posterior.attempt is not None or left <= 0:
-        what = "the proof" if state.posterior.attempt is not None else "more"
-        reason = f"the limit of {limit} labels leaves {max(left, 0)} for {what}"
-        return _stopped(_without_requests(state), reason)
-    kept = {request.key for request in requests[:left]}
-    return state.evolve(**waiting).with_trajectories(
-        t.model_copy(update={"requests": tuple(r for r in t.requests if r.key in kept)})
-        for t in state.trajectories
-    )
-
-
 def after_judge(session: Session, state: RunState) -> RunState:
     """Decide whether the labels of a round are learned now.
 
@@ -128,12 +109,14 @@ def after_judge(session: Session, state: RunState) -> RunState:
     spec = state.posterior.spec
     if state.n_failures >= spec.stopping.max_failures:
         last = state.failures[-1] if state.failures else "unknown"
-        return _stopped(_without_requests(state), f"{state.n_failures} failures, the last: {last}")
+        return stopped(without_requests(state), f"{state.n_failures} failures, the last: {last}")
+    if searching(state):
+        return after_labels(state, ledger)
     if state.posterior.attempt is not None:
         return _judge_block(run, state, ledger)
     limit = spec.stopping.max_labels
     if limit is not None and state.posterior.n_labels - state.posterior.n_seeds >= limit:
-        return _stopped(state, f"the limit of {limit} labels is reached")
+        return stopped(state, f"the limit of {limit} labels is reached")
     if finished := _finished(state):
         state = state.with_trajectories(
             t.model_copy(update={"done": True}) for t in state.trajectories
@@ -158,7 +141,7 @@ def _judge_block(run: OpenRun, state: RunState, ledger: Ledger) -> RunState:
     found = run.calibrations()
     for entry in ledger.closing(state.posterior.attempt):
         found = replace(found, energy=calibrated(found.energy, entry))
-    return _without_requests(state).evolve(phase="close", **calibration_docs(found))
+    return without_requests(state).evolve(phase="close", **calibration_docs(found))
 
 
 def close(session: Session, state: RunState) -> RunState:
@@ -172,6 +155,8 @@ def close(session: Session, state: RunState) -> RunState:
     RunState
         In phase ``learn``, ``explore``, ``refit`` or ``publish``.
     """
+    if searching(state):
+        return close_search(session, state)
     run = session.open(state.posterior)
     ledger = run.ledger()
     rule = proof_rule(state)
@@ -206,7 +191,7 @@ def _begin(run: OpenRun, state: RunState, rule: ProofRule, attempt: int) -> RunS
     if limit is not None:
         left = limit - (state.posterior.n_labels - state.posterior.n_seeds)
         if left < looks[0].n:
-            return _stopped(
+            return stopped(
                 state, f"the limit of {limit} labels leaves {left} of the {looks[0].n} audits that "
                 "the proof needs",
             )  # fmt: skip
@@ -253,14 +238,3 @@ def _into_block(
             "md_state": run.workspace.save_md_state(again.to_arrays()),
         }
     return trajectory.model_copy(update=changes)
-
-
-def _without_requests(state: RunState) -> RunState:
-    """Drop labels that nobody needs any more, such as the reserve of a decided block."""
-    return state.with_trajectories(
-        t.model_copy(update={"requests": ()}) for t in state.trajectories
-    )
-
-
-def _stopped(state: RunState, reason: str) -> RunState:
-    return state.evolve(phase="publish", stop_reason=reason, stopped=True)

@@ -22,14 +22,13 @@ from onfly.rounds.criteria import criterion_of
 from onfly.rounds.programme import programme
 from onfly.rounds.progress import Progress
 from onfly.rounds.recorder import Recorder
+from onfly.rounds.requests import request_of
 from onfly.schemas import PosteriorDoc, RequestDoc, TrajectoryDoc
 from onfly.session import Session
 
 __all__ = ["ExploreOptions", "explore"]
 
 logger = logging.getLogger(__name__)
-
-FORCES_STD, STRESS_STD = "forces_std", "stress_std"
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ class _Segment:
         self.workspace = run.workspace
         self.progress = Progress(self.workspace.folder)
         self.closing = posterior.attempt is not None
+        first = self.spec.trajectories.stages[0]
+        self.searching = first.searches
         # those of a round that the walltime cut
         self.requests: list[RequestDoc] = list(trajectory.requests)
         self._uncertain = False
@@ -122,7 +123,7 @@ class _Segment:
         self.state = state
         self.predictor = run.predictor(options.member, options.monitor_interval)
         self.calibrations = run.calibrations()
-        self.criterion = self._criterion(options.watch_only or self.closing)
+        self.criterion = self._criterion(options.watch_only or self.closing or not first.calls)
         self.driver = self._driver(self.criterion, supplied)
         rounds = self.spec.rounds
         self.audits = AuditSchedule(rounds.audit_interval, self.key)
@@ -189,7 +190,7 @@ class _Segment:
             if isinstance(event, Moved):
                 self._moved(event)
             elif isinstance(event, Finished):
-                break
+                return self._end(done=True)
             elif isinstance(event, LabelRequest):
                 return self._call(event)
             elif isinstance(event, Exploded):
@@ -206,12 +207,27 @@ class _Segment:
         rounds, quiet = self.spec.rounds, self.spec.stopping.quiet_steps
         if rounds.length is not None and step - first >= rounds.length:
             return True
+        if self._audits_suffice():
+            return True
         if self.requests and self.driver.locate(step)[1] == 0:
             return True  # what a stage asked for is learned before the next one
         if quiet is not None and step - self.doc.last_call_step >= quiet:
             return True
         n_warmup = sum(request.reason == "warmup" for request in self.requests)
         return n_warmup > 0 and self._n_counted() >= rounds.warmup_labels
+
+    def _audits_suffice(self) -> bool:
+        """Whether so many audits wait that they should be judged before the MD goes on.
+
+        The first one is judged at once, and then as many wait as `audit_growth` times those that
+        were judged: a model that is too sure of itself is found early, for few waits.
+        """
+        growth = self.spec.rounds.audit_growth
+        if growth is None:
+            return False
+        waiting = sum(request.reason == "audit" for request in self.requests)
+        known = self.posterior.n_audits / self.spec.trajectories.walkers
+        return waiting >= max(1.0, growth * known)
 
     def _n_counted(self) -> float:
         """Errors that the calibration knows or will know at the end of the round.
@@ -253,6 +269,8 @@ class _Segment:
 
     def _scheduled(self, prediction: StepPrediction, assessment: Assessment) -> None:
         """Ask for a label that is due at this step, without waiting for it."""
+        if self.searching:
+            return  # what lies on the way to a minimum is of no interest by itself
         step = self.state.step
         if self.closing:
             for look, drawn in enumerate(self.doc.closing_steps):
@@ -287,38 +305,8 @@ class _Segment:
                 atoms, stress=prediction.stress is not None, forces_std=True
             )
             assessment = self.criterion.assess(prediction, self.calibrations)
-        logger.info(
-            "trajectory %d, step %d: label asked for (%s, P = %.3f)",
-            self.doc.index,
-            step,
-            reason,
-            assessment.probability,
-        )
-        asked = MDState(
-            numbers=atoms.numbers,
-            pbc=atoms.pbc,
-            positions=atoms.positions,
-            momenta=np.zeros_like(atoms.positions),
-            cell=atoms.cell.array,
-            step=step,
-            energy=prediction.energy,
-            forces=prediction.forces,
-            stress=prediction.stress,
-            source="model",
-        )
-        # beside the forces and the stress that were predicted: their errors are judged by it
-        found = {FORCES_STD: prediction.forces_std, STRESS_STD: prediction.stress_std}
-        spread = {name: std for name, std in found.items() if std is not None}
-        return RequestDoc(
-            reason=reason,
-            trajectory=self.doc.index,
-            md_step=step,
-            structure=self.workspace.save_md_state(asked.to_arrays() | spread),
-            predicted_energy=prediction.energy - self.run_view.offset,
-            predicted_std=prediction.energy_std,
-            probability=assessment.probability,
-            quantity=assessment.quantity,
-            detail=detail,
+        return request_of(
+            self.run_view, self.doc.index, reason, step, atoms, prediction, assessment, detail
         )
 
     def _call(self, event: LabelRequest) -> TrajectoryDoc:
@@ -332,7 +320,7 @@ class _Segment:
                 event.detail,
             )
         )
-        if event.reason == "uncertain":
+        if event.reason == "uncertain" and not self.searching:
             self._look_ahead(self.spec.rounds.look_ahead_labels)
         # where a guard stops a closing block, the steps that were not reached count as failures
         return self._end(done=self.closing)

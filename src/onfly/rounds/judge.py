@@ -23,7 +23,8 @@ from onfly.labels.failed import kept_label
 from onfly.labels.validate import validate_label
 from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
-from onfly.rounds.explore import FORCES_STD, STRESS_STD
+from onfly.rounds.decisions import deciding_errors
+from onfly.rounds.requests import FORCES_STD, STRESS_STD
 from onfly.rounds.rewind import rewound
 from onfly.rounds.seeds import labels_of_runs
 from onfly.schemas import LabelDoc, RequestDoc, RunState, SuppliedRef, to_atoms, to_structure
@@ -173,11 +174,12 @@ class _Round:
                 f"{labeller} gives no stress, which a tolerance of the stress needs: use a "
                 "labeller with stress, or another tolerance"
             )
-        npt = any(s.ensemble == "npt" for s in self.run.spec.trajectories.stages)
-        if npt and self.run.doc.energy_offset is None:
+        moves = any(s.needs_stress for s in self.run.spec.trajectories.stages)
+        if moves and self.run.doc.energy_offset is None:
             raise LabelError(
-                f"{labeller} gives no stress, which MD at constant pressure needs: use a labeller "
-                "with stress, or an nvt stage"
+                f"{labeller} gives no stress, which MD at constant pressure needs, as a relaxation "
+                "of the cell does: use a labeller with stress, an nvt stage, or a relaxation "
+                "without the cell"
             )
 
     def _set_scale(self, request: RequestDoc, label: LabelDoc) -> None:
@@ -258,6 +260,8 @@ class _Round:
             }
         if request.reason == "closing":
             fields |= {"attempt": doc.attempt, "look": request.look}
+        if request.reason == "deciding" and "errors" in fields:
+            fields["errors"] |= deciding_errors(self.run, self.state, self.ledger, request, label)
         return LedgerEntry(
             index=self.ledger.n_labels,
             trajectory=request.trajectory,

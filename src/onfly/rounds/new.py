@@ -11,9 +11,18 @@ from pymatgen.core import Molecule, Structure
 from onfly.artifacts.workspace import check_run_id
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.dynamics.drivers import driver_of
+from onfly.dynamics.neb import interpolated
 from onfly.potentials.foundation import fixed_source
 from onfly.rounds.criteria import atoms_of, criterion_of, tolerance_in_cell
-from onfly.schemas import CalibrationDoc, PosteriorDoc, RunState, from_any_structure, to_atoms
+from onfly.schemas import (
+    CalibrationDoc,
+    ForceCalibrationDoc,
+    PosteriorDoc,
+    RunState,
+    from_any_structure,
+    to_atoms,
+    to_structure,
+)
 from onfly.spec import RunSpec
 
 __all__ = ["new_run", "starting_structures"]
@@ -36,8 +45,9 @@ def new_run(
     if run_id is not None:
         check_run_id(run_id)
     stages = spec.trajectories.stages
-    if any(s.ensemble == "npt" for s in stages) and isinstance(structure, Molecule):
-        raise ValueError("an npt stage needs a periodic structure, not a molecule")
+    if any(s.needs_stress for s in stages) and isinstance(structure, Molecule):
+        what = "a relaxation of the cell" if stages[0].searches else "an npt stage"
+        raise ValueError(f"{what} needs a periodic structure, not a molecule")
     if any(t.quantity == "stress" for t in spec.tolerance) and isinstance(structure, Molecule):
         raise ValueError("a tolerance of the stress needs a periodic structure, not a molecule")
     driver_of(stages)  # what does not exist is refused before any work
@@ -69,6 +79,7 @@ def new_run(
             decay=given.decay if given.mode == "ema" else 1.0,
             surprise=given.surprise,
         ),
+        force_calibration=ForceCalibrationDoc(surprise=given.surprise),
     )
     criterion_of(posterior, atoms.numbers)  # what cannot be judged is refused before any work
     return RunState(posterior=posterior)
@@ -93,15 +104,29 @@ def _energy_std(spec: RunSpec, threshold: float | None, n_atoms: int) -> float:
 
 
 def starting_structures(
-    structures: Sequence[Structure | Molecule], walkers: int
+    structures: Sequence[Structure | Molecule], spec: RunSpec
 ) -> list[Structure | Molecule]:
-    """Return a structure for each trajectory.
+    """Return a structure for each trajectory; those between the ends of a path are interpolated.
 
     Raises
     ------
     ValueError
         If there are neither one nor as many structures, or their atoms differ.
     """
+    walkers, driver = spec.trajectories.walkers, spec.trajectories.stages[0].driver
+    if driver == "neb" and len(structures) == 2:
+        images = interpolated(to_atoms(structures[0]), to_atoms(structures[1]), walkers)
+        return [to_structure(image) for image in images]
+    if driver == "neb" and len(structures) != walkers:
+        raise ValueError(
+            f"a path needs both ends, or all its {walkers} images, not {len(structures)} "
+            "structures: give initial and final to OnTheFlyNebMaker"
+        )
+    if driver == "relax" and len(structures) == 1 < walkers:
+        raise ValueError(
+            f"{walkers} relaxations of one structure are the same: leave `walkers` out, or give a "
+            "structure for each"
+        )
     if len(structures) not in (1, walkers):
         raise ValueError(
             f"{len(structures)} structures for {walkers} trajectories: give one structure, or one "

@@ -85,6 +85,19 @@ def plan_run(spec: RunSpec, structure: Structure | Molecule) -> Plan:
     rule = proof_rule(state)
     cost = None if rule is None else rule.cost()
     interval = spec.rounds.audit_interval
+    first = spec.trajectories.stages[0]
+    if first.searches:  # labels of the end decide: of each relaxation, or of two ends and a saddle
+        each = 3 if first.driver == "neb" else spec.trajectories.walkers
+        most = first.resolved_decisions
+        return Plan(
+            initial_labels=2 if first.driver == "neb" else spec.rounds.initial_labels,
+            audits_expected=0.0,
+            proof_labels=(each, each * most) if spec.proof.attempts else (0, 0),
+            proof_waits=(1, most) if spec.proof.attempts else (0, 0),
+            md_steps=steps,
+            closing_steps=0,
+            max_labels=spec.stopping.max_labels,
+        )
     return Plan(
         initial_labels=spec.rounds.initial_labels,
         audits_expected=steps / interval if interval else 0.0,

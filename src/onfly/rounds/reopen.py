@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from onfly.proof import Ledger, closing_block
+from onfly.proof import Ledger, closing_block, judge_decisions
+from onfly.proof.decision import n_decisions
 from onfly.rounds.close import proof_rule
 from onfly.rounds.criteria import tolerance_in_cell
+from onfly.rounds.decisions import decision_rule, searching
 from onfly.schemas import CalibrationDoc, RunState, TrajectoryDoc
 from onfly.spec import MDStage, RunSpec
 from onfly.spec.stages import default_time_step, total_steps
@@ -115,7 +117,7 @@ def reopen(state: RunState, spec: RunSpec, ledger: Ledger) -> RunState:
     state = _with_spec(state, spec)
     if state.phase == "start" or not state.trajectories:
         return state
-    if not _in_proof(state):
+    if not _in_proof(state) and not searching(state):
         state = state.with_trajectories(_longer(t, spec) for t in state.trajectories)
     if not ended:
         return state
@@ -145,6 +147,8 @@ def _continued(state: RunState, spec: RunSpec, ledger: Ledger, changed: set[str]
         return state.evolve(phase="label", n_waits=state.posterior.n_waits + 1)
     if any(not t.done for t in state.trajectories):
         return state.evolve(phase="explore")
+    if searching(state):
+        return _undecided(state, ledger)
     rule = proof_rule(state)
     if rule is None:
         raise ReopenError(
@@ -158,6 +162,19 @@ def _continued(state: RunState, spec: RunSpec, ledger: Ledger, changed: set[str]
         raise ReopenError(
             f"all {rule.attempts} closing blocks were tried: raise proof.attempts, or add stages "
             "so that the model learns more"
+        )
+    return state.evolve(phase="close")
+
+
+def _undecided(state: RunState, ledger: Ledger) -> RunState:
+    """Let a relaxation or a path go on whose labels did not agree."""
+    rule = decision_rule(state)
+    if judge_decisions(ledger, rule).state == "ready":
+        raise ReopenError("the labels at the end agree: the run is ready")
+    if n_decisions(ledger) >= rule.decisions:
+        raise ReopenError(
+            f"all {rule.decisions} rounds of labels decided against the end: raise `decisions` of "
+            "the stage"
         )
     return state.evolve(phase="close")
 
@@ -247,9 +264,19 @@ def _refusal(path: str, state: RunState, spec: RunSpec, ledger: Ledger) -> str |
     if path.startswith("trajectories.stages"):
         if in_block:
             return "a closing block is under way: take the run up, and add stages after its end"
+        if searching(state):
+            return _search_refusal(state, spec)
         return _stages_refusal(state, spec)
     if path.startswith("tolerance"):
         return _tolerance_refusal(state, spec, ledger, in_block)
+    return None
+
+
+def _search_refusal(state: RunState, spec: RunSpec) -> str | None:
+    """Return what is wrong with another stage of a relaxation or a path."""
+    (old, *_), (new, *others) = state.posterior.spec.trajectories.stages, spec.trajectories.stages
+    if others or old != new.evolve(decisions=old.decisions, n_steps=old.n_steps, calls=old.calls):
+        return "of a relaxation or a path only `decisions`, `n_steps` and `calls` may change"
     return None
 
 

@@ -16,8 +16,9 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.posterior import posterior_from_dict
 from onfly.dynamics.criteria import Calibrations, EnergyCriterion
-from onfly.dynamics.driver import MDDriver, Moved
+from onfly.dynamics.driver import Event, Finished, MDDriver, Moved
 from onfly.dynamics.predictor import Predictor
+from onfly.dynamics.relax import RelaxDriver
 from onfly.dynamics.stages import MDStage, total_steps
 from onfly.dynamics.state import MDState, draw_momenta
 from onfly.potentials.execution import one_thread
@@ -59,7 +60,7 @@ def start_run(
     spec = state.posterior.spec
     walkers = spec.trajectories.walkers
     one = len(structures) == 1
-    structures = starting_structures(structures, walkers)
+    structures = starting_structures(structures, spec)
     check_seeds(session, spec.labels.seed_from, structures[0])
     run = session.open(state.posterior)
     method = posterior_from_dict({"kind": spec.posterior.kind, **spec.posterior.options})
@@ -75,9 +76,15 @@ def start_run(
         starts = [_start(run, predictor, structures[k], k) for k in range(walkers)]
         # "auto" was measured at the first evaluation, and is kept for the whole run
         ensemble = ensemble.model_copy(update={"strategy": predictor.strategy})
-        found = _requests(run, starts, len(structures))
-        wanted = spec.rounds.initial_labels - len(found)
-        more, ends = _foundation_md(run, predictor, starts, wanted)
+        path = spec.trajectories.stages[0].driver == "neb"
+        # of a path, its ends are labelled first: what lies between has not been looked for yet
+        found = (
+            [_request(run, starts[k], k, 0) for k in (0, walkers - 1)]
+            if path
+            else _requests(run, starts, len(structures))
+        )
+        wanted = 0 if path else spec.rounds.initial_labels - len(found)
+        more, ends = _foundation_moves(run, predictor, starts, wanted)
         found += more
         if one:
             # trajectories from one configuration would ask for the same labels
@@ -176,23 +183,23 @@ def _same(starts: Sequence[MDState]) -> bool:
     )
 
 
-def _foundation_md(
+def _foundation_moves(
     run: OpenRun, predictor: Predictor, starts: Sequence[MDState], n_wanted: int
 ) -> tuple[list[RequestDoc], list[MDState]]:
-    """Return configurations from short MD on the foundation, spread over the trajectories.
+    """Return configurations from the stage on the foundation, spread over the trajectories.
 
     Their steps are counted below zero: they lie before the run. The last configuration of each
     trajectory is returned as a state at step 0.
     """
-    spacing = run.spec.rounds.initial_steps
+    spacing, first = run.spec.rounds.initial_steps, run.spec.trajectories.stages[0]
     found: list[RequestDoc] = []
     drivers, states = [], []
     for k, start in enumerate(starts):
         key = (*run.trajectory_key(k), "foundation")
         drivers.append(
-            MDDriver(
+            (RelaxDriver if first.searches else MDDriver)(
                 predictor,
-                [_long(run.spec.trajectories.stages[0], spacing * max(n_wanted, 1))],
+                [_long(first, spacing * max(n_wanted, 1))],
                 EnergyCriterion(1.0, watch_only=True),
                 Calibrations(),
                 key,
@@ -209,16 +216,23 @@ def _foundation_md(
             for _ in range(spacing):
                 states[k], event = drivers[k].step(states[k])
                 if not isinstance(event, Moved):
-                    logger.warning(
-                        "MD on the foundation stopped at step %d of trajectory %d: %s",
-                        states[k].step, k, getattr(event, "detail", event),
-                    )  # fmt: skip
+                    _ended(states[k], k, event)
+                    if isinstance(event, Finished) and states[k].step > 0:
+                        found.append(_request(run, states[k], k, -states[k].step))
                     alive.discard(k)
                     break
             else:
                 found.append(_request(run, states[k], k, -states[k].step))
                 ends[k] = replace(states[k], step=0, integrator={})
     return found, ends
+
+
+def _ended(state: MDState, trajectory: int, event: Event) -> None:
+    if not isinstance(event, Finished):
+        logger.warning(
+            "MD on the foundation stopped at step %d of trajectory %d: %s",
+            state.step, trajectory, getattr(event, "detail", event),
+        )  # fmt: skip
 
 
 def _long(stage: MDStage, n_steps: int) -> MDStage:

@@ -4,6 +4,7 @@
 start ─► label ─► judge ─┬─► learn ─► explore ─┬─► label …
             ▲            ├─► explore           ├─► explore
             └────────────┘ (failed, tried again)└─► close ─┬─► explore (closing block)
+                                                          ├─► label (end of a relaxation)
                                                           ├─► learn
                                                           └─► refit ─► publish
 ```
@@ -19,9 +20,11 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.bayes.parallel import ChainPool
 from onfly.rounds.close import after_explore, after_judge, close
+from onfly.rounds.decisions import on_path
 from onfly.rounds.explore import ExploreOptions, explore
 from onfly.rounds.judge import Answer, judge_round
 from onfly.rounds.learn import learn, refit
+from onfly.rounds.path import explore_path
 from onfly.rounds.start import start_run
 from onfly.schemas import RunState
 from onfly.schemas.posterior import Phase
@@ -86,6 +89,8 @@ def _refit(state: RunState, work: Round) -> RunState:
 
 
 def _explore(state: RunState, work: Round) -> RunState:
+    if on_path(state):
+        return after_explore(work.session, explore_path(work.session, state))
     moved = [
         explore(work.session, state.posterior, trajectory, work.options)
         for trajectory in state.trajectories

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.proof import Ledger, ProofRule, Verdict, judge
+from onfly.proof import Ledger, ProofRule, Verdict, judge, judge_decisions
 from onfly.rounds.close import proof_rule
+from onfly.rounds.decisions import decision_rule, searching
 from onfly.schemas import RunState
 
 __all__ = ["judge_run", "verdict_of"]
@@ -15,13 +16,16 @@ __all__ = ["judge_run", "verdict_of"]
 def judge_run(state: RunState, ledger: Ledger) -> Verdict:
     """Return what the ledger of a run proves, as the run stands."""
     posterior = state.posterior
+    stopped = (posterior.stop_reason or "unknown") if posterior.stopped else None
+    if searching(state):
+        return judge_decisions(ledger, decision_rule(state), stopped=stopped)
     proof = posterior.spec.proof
     # without attempts nothing was to be proven; the rule then only words that
     rule = proof_rule(state) or ProofRule(coverage=proof.coverage, confidence=proof.confidence)
     return judge(
         ledger,
         rule,
-        stopped=(posterior.stop_reason or "unknown") if posterior.stopped else None,
+        stopped=stopped,
         tolerances=[tolerance.name for tolerance in posterior.spec.tolerance],
     )
 

@@ -18,7 +18,7 @@ from onfly.schemas.version import DOC_VERSION, DocVersion
 __all__ = ["RUN_FIELDS", "LabelDoc", "LabelReason", "structure_hash"]
 
 LabelReason = Literal[
-    "initial", "uncertain", "audit", "warmup", "guard", "ahead", "seed", "closing"
+    "initial", "uncertain", "audit", "warmup", "guard", "ahead", "seed", "closing", "deciding"
 ]
 
 

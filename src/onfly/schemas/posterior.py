@@ -40,7 +40,9 @@ __all__ = [
 Phase = Literal[
     "start", "label", "judge", "learn", "explore", "close", "refit", "publish", "done", "stopped"
 ]
-RequestReason = Literal["initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing"]
+RequestReason = Literal[
+    "initial", "uncertain", "guard", "ahead", "warmup", "audit", "closing", "deciding"
+]
 # a call stops its trajectory, whose step is then taken with the label's forces
 CALLS: tuple[RequestReason, ...] = ("uncertain", "guard")
 
@@ -65,9 +67,10 @@ class ForceCalibrationDoc(_Frozen):
     """Sufficient statistics of the forces (see ``onfly.bayes.ForceCalibration``)."""
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.1
     pool: float = 10.0
+    surprise: float = 0.0
     species: tuple[int, ...] = Field((), description="Atomic numbers.")
     n: tuple[float, ...] = Field((), description="Effective number of errors, by species.")
     sum_z2: tuple[float, ...] = ()
@@ -77,7 +80,7 @@ class StressCalibrationDoc(_Frozen):
     """Sufficient statistics of the stress (see ``onfly.bayes.StressCalibration``)."""
 
     shape: float = 1.5
-    rate: float = 1.5
+    rate: float = 6.0
     correlation: float = 0.5
     n: float = Field(0.0, description="Effective number of errors.")
     sum_z2: float = 0.0

@@ -54,7 +54,7 @@ class PropertyDoc(BaseModel):
     kind: str = Field(description="eos, elastic, phonon or md.")
     values: list[PropertyValueDoc] = Field(default_factory=list, description="One for each number.")
     n_draws: int = Field(0, description="Draws whose spread makes the error bars.")
-    factor: float = Field(1.0, description="By which the calibration widens that spread.")
+    factor: float = Field(1.0, description="By which calibration and clustering widen that spread.")
     calibrated_by: str | None = Field(
         None, description="Errors that the factor comes from: energy, forces or stress."
     )

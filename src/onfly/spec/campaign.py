@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator
 
 from onfly.spec.base import Spec
+from onfly.spec.classes import ClassCampaignSpec
 from onfly.spec.files import resolve_foundation, split
 from onfly.spec.flat import SettingError, gather, merge
 from onfly.spec.run import RunSpec
@@ -62,6 +63,11 @@ class CampaignFile(Spec):
     )
     workers: WorkersSpec = Field(
         default_factory=WorkersSpec, description="Which workers take the jobs."
+    )
+    class_model: ClassCampaignSpec | None = Field(
+        None,
+        description="Name of a class that learns after every few compounds, and from which later "
+        "ones start, such as `{name: perovskites, every: 4}`; `null` starts all from the same.",
     )
     mode: Literal["resident", "chained"] = Field(
         "chained", description="`chained` or `resident`, as for a run."

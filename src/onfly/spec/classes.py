@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -104,9 +104,8 @@ class ClassCampaignSpec(Spec):
     every: Annotated[int, Unit("compounds")] = Field(
         4, ge=1, description="Compounds that are started together; then the class is updated."
     )
-    order: str = Field(
+    order: Literal["diversity", "given"] = Field(
         "diversity",
-        pattern="^(diversity|given)$",
         description="`diversity`: each compound is the one farthest from those before it, by "
         "elements and structure; `given`: as the file has them.",
     )

@@ -80,6 +80,13 @@ class RoundsSpec(Spec):
         ge=0,
         description="Mean number of steps between random labels. `0` switches audits off.",
     )
+    audit_growth: float | None = Field(
+        2.0,
+        gt=0,
+        description="A round ends when the audits of it are this many times those that were judged "
+        "before, or the first one: a model that is too sure of itself is found early, for few "
+        "waits. `null` lets audits wait for the end of the round.",
+    )
     audit_update_fraction: float = Field(
         0.5,
         ge=0,

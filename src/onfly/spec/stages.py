@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from onfly.spec.base import Spec, Unit
+from onfly.spec.quantities import parse_quantity
 
 __all__ = [
     "DYNAMICS",
+    "SEARCHES",
     "MDStage",
     "StageSpec",
     "TrajectoriesSpec",
@@ -31,6 +33,15 @@ DYNAMICS: dict[tuple[str, str], bool] = {
     ("npt", "nose-hoover-chain"): False,
 }
 _DEFAULT = {"nve": "velocityverlet", "nvt": "langevin", "npt": "nose-hoover-chain"}
+
+# drivers that look for a stationary point: no clock, no temperature, and a label that decides
+SEARCHES = ("relax", "neb")
+# largest force at the end, in eV/Å
+_FMAX = {"relax": 0.02, "neb": 0.05}
+_OPTIMIZER: dict[str, Literal["bfgs", "lbfgs", "fire"]] = {"relax": "bfgs", "neb": "fire"}
+# settings of a stage that have a meaning for these drivers only
+_OF_SEARCHES = ("fmax", "optimizer", "decisions", "calls", "cell", "climb", "tangent", "spring")
+_OF_MD = ("ensemble", "dynamics", "time_step", "ase_md_kwargs")
 
 _HOTTEST = 100_000.0  # K; bonds of matter as potentials know it end far below
 _Kelvin = Annotated[float, Field(gt=0)]
@@ -83,8 +94,45 @@ class MDStage(Spec):
     driver: str = Field(
         "md",
         min_length=1,
-        description="What moves the atoms: `md`, or the name of a driver that another package "
-        "offers by an entry point.",
+        description="What moves the atoms: `md`, `relax` (to the nearest minimum), `neb` (a path "
+        "between two minima), or the name of a driver that another package offers by an entry "
+        "point.",
+    )
+    fmax: Annotated[float | None, Unit("eV/Å")] = Field(
+        None,
+        gt=0,
+        description="For `relax` and `neb`: largest force at the end, by the model and by the "
+        "label that decides; a number, or with its unit as `20 meV/Å`. `null` is 0.02 for `relax` "
+        "and 0.05 for `neb`.",
+    )
+    optimizer: Literal["bfgs", "lbfgs", "fire"] | None = Field(
+        None,
+        description="For `relax` and `neb`: the optimizer of ASE; `null` is `bfgs` for `relax` and "
+        "`fire` for `neb`.",
+    )
+    decisions: Annotated[int | None, Unit("rounds")] = Field(
+        None,
+        ge=1,
+        description="For `relax` and `neb`: rounds of labels that may decide before the run gives "
+        "up; `null` is 10.",
+    )
+    calls: bool = Field(
+        True,
+        description="For `relax` and `neb`: whether the criterion asks for labels on the way and "
+        "at images of a path; `false` leaves it to the guards and to the labels that decide, which "
+        "costs fewer labels and trusts the model to find the way.",
+    )
+    cell: bool = Field(
+        False, description="For `relax`: whether the cell is relaxed as well, at `pressure`."
+    )
+    climb: bool = Field(
+        True, description="For `neb`: whether the highest image climbs to the saddle point."
+    )
+    tangent: Literal["improvedtangent", "aseneb"] = Field(
+        "improvedtangent", description="For `neb`: the method of ASE's `NEB`."
+    )
+    spring: Annotated[float, Unit("eV/Å²")] = Field(
+        0.1, gt=0, description="For `neb`: spring constant between the images."
     )
 
     def __init__(self, n_steps: int | None = None, /, **fields: Any) -> None:
@@ -102,10 +150,30 @@ class MDStage(Spec):
             return (_kelvin(value[0]), _kelvin(value[1]))
         return None if value is None else _kelvin(value)
 
+    @field_validator("fmax", mode="before")
+    @classmethod
+    def _force(cls, value: Any) -> Any:
+        return parse_quantity(value, "force") if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cold(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("driver") in SEARCHES:
+            if data.get("temperature") is not None:
+                raise ValueError(
+                    f"a stage of the driver {data['driver']} has no temperature: leave it out"
+                )
+            return {**data, "temperature": None}
+        return data
+
     @model_validator(mode="after")
     def _possible(self) -> MDStage:
+        if self.driver in SEARCHES:
+            return self._searches()
         if self.driver != "md":
             return self  # the driver knows its own conditions
+        if given := self._given(_OF_SEARCHES):
+            raise ValueError(f"{given[0]} is a setting of the drivers relax and neb, not of md")
         if (self.ensemble, self.resolved_dynamics) not in DYNAMICS:
             names = ", ".join(d for e, d in DYNAMICS if e == self.ensemble)
             raise ValueError(
@@ -123,6 +191,52 @@ class MDStage(Spec):
         if self.ensemble != "npt" and self.pressure is not None:
             raise ValueError(f"pressure has no meaning in the {self.ensemble} ensemble: use npt")
         return self
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        """Return which of these settings are not at their default."""
+        return [
+            n
+            for n in names
+            if getattr(self, n) != type(self).model_fields[n].get_default(call_default_factory=True)
+        ]
+
+    def _searches(self) -> MDStage:
+        foreign = [
+            *_OF_MD,
+            *(("cell",) if self.driver == "neb" else ("climb", "tangent", "spring")),
+        ]
+        if given := self._given(foreign):
+            raise ValueError(
+                f"{given[0]} has no meaning for the driver {self.driver}: leave it out"
+            )
+        if self.pressure is not None and not self.cell:
+            raise ValueError("pressure has no meaning in a relaxation without `cell: true`")
+        return self
+
+    @property
+    def searches(self) -> bool:
+        """Whether the stage looks for a stationary point instead of running MD."""
+        return self.driver in SEARCHES
+
+    @property
+    def needs_stress(self) -> bool:
+        """Whether the stage moves the cell."""
+        return self.cell if self.searches else self.ensemble == "npt"
+
+    @property
+    def resolved_fmax(self) -> float:
+        """Largest force at the end in eV/Å, with the default of the driver filled in."""
+        return self.fmax or _FMAX.get(self.driver, 0.02)
+
+    @property
+    def resolved_optimizer(self) -> Literal["bfgs", "lbfgs", "fire"]:
+        """The optimizer, with the default of the driver filled in."""
+        return self.optimizer or _OPTIMIZER.get(self.driver, "bfgs")
+
+    @property
+    def resolved_decisions(self) -> int:
+        """Rounds of deciding labels, with the default filled in."""
+        return self.decisions or 10
 
     @property
     def resolved_dynamics(self) -> str:
@@ -199,6 +313,22 @@ class TrajectoriesSpec(Spec):
         gt=0,
         description="After which a job of a chain ends cleanly and the next one is queued.",
     )
+
+    @model_validator(mode="after")
+    def _one_search(self) -> TrajectoriesSpec:
+        drivers = [stage.driver for stage in self.stages]
+        found = [driver for driver in drivers if driver in SEARCHES]
+        if found and len(drivers) > 1:
+            raise ValueError(
+                f"a run with the driver {found[0]} has one stage, not {len(drivers)}: make a run "
+                "of its own for what follows, which starts from the relaxed structure and learns "
+                "the labels with seed_from"
+            )
+        if found == ["neb"] and self.walkers < 3:
+            raise ValueError(
+                f"a path has at least 3 images, the two ends included: walkers is {self.walkers}"
+            )
+        return self
 
 
 def default_time_step(symbols: Sequence[str]) -> float:

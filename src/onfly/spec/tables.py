@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 
 from onfly.spec.base import Spec, Unit
 from onfly.spec.campaign import CampaignFile
+from onfly.spec.classes import ClassCampaignSpec, ClassFitSpec
 from onfly.spec.files import RunFile
 from onfly.spec.flat import FLAT_KEYS, GROUPS
 from onfly.spec.run import RunSpec
@@ -152,6 +153,8 @@ def _group(name: str) -> type[Spec]:
 TABLES: dict[str, tuple[type[Spec], str]] = {
     "run file": (RunFile, ""),
     "campaign file": (CampaignFile, ""),
+    "class model": (ClassCampaignSpec, ""),
+    "class fit": (ClassFitSpec, ""),
     "structures": (StructuresSpec, ""),
     "query": (QuerySpec, ""),
     "stages": (MDStage, ""),

@@ -187,6 +187,7 @@ def toy_spec(**settings: Any) -> RunSpec:
         "stages": [{"n_steps": 40, "temperature": 300.0, "time_step": 2.0}],
         "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 30},
         "audit_interval": 10,
+        "audit_growth": None,
         "look_ahead_labels": 0,
         "n_workers": 1,
         "proof": {"steps": 40},
