@@ -41,6 +41,8 @@ from tests.test_layers import LAYERS
 
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+WORKFLOWS = sorted((ROOT / "workflows").rglob("*.md"))
+TEXTS = [*PAGES, README, *WORKFLOWS, ROOT / "examples/README.md", ROOT / "constraints/README.md"]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 
@@ -116,7 +118,7 @@ def test_demo_configuration_in_the_tutorial():
     assert yaml.safe_load(tutorial) == yaml.safe_load(demo)
 
 
-@pytest.mark.parametrize("page", [*PAGES, README], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("page", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_blocks_name_what_exists(page):
     for code in blocks(page, "python"):
         tree = ast.parse(code)
@@ -154,7 +156,7 @@ stages: [{n_steps: 10}]
 
 def settings_files():
     """Yield the YAML blocks that hold settings of runs or campaigns."""
-    for page in [*PAGES, README, *sorted((ROOT / "workflows").rglob("*.md"))]:
+    for page in TEXTS:
         for number, text in enumerate(blocks(page, "yaml")):
             if "JOB_STORE" not in text:  # jobflow's own file
                 yield pytest.param(text, id=f"{page.relative_to(ROOT)} {number}")
@@ -208,6 +210,27 @@ def test_defaults_in_the_theory():
     assert f"the `scale_memory` newest labels ({posterior.scale_memory})" in page
 
 
+def test_defaults_in_the_guides():
+    last, sampled = LastLayerPosterior(), SGHMCPosterior()
+    page = (ROOT / "docs/howto/posterior.md").read_text()
+    gradients = f"{sampled.n_members * sampled.n_steps:,}".replace(",", " ")
+    assert f"| steps per update | {last.n_steps}, by Adam | {sampled.n_steps} |" in page
+    assert f"| gradients of an update | {last.n_steps} | {gradients} |" in page
+    page = (ROOT / "docs/posteriors.md").read_text()
+    assert f"`force_draws` is S, {last.force_draws} by default" in page
+    assert f"(`force_draws`, now {last.force_draws})" in page
+    page = (ROOT / "docs/howto/choosing.md").read_text()
+    default, spec = ProofSpec(), RunSpec.model_fields["rounds"].default_factory()
+    assert f"`look_ahead_labels: {spec.look_ahead_labels}` (default)" in page
+    proofs = re.findall(
+        r"`proof: \{coverage: ([\d.]+), confidence: ([\d.]+)\}` \| (\d+), with reserve (\d+)", page
+    )
+    assert (str(default.coverage), str(default.confidence)) in {p[:2] for p in proofs}
+    for coverage, confidence, first, reserve in proofs:
+        rule = ProofRule(coverage=float(coverage), confidence=float(confidence))
+        assert [str(look.n) for look in rule.looks(0)] == [first, reserve]
+
+
 def test_the_page_of_commands_is_current():
     page = (ROOT / "docs" / "commands.md").read_text()
     assert reference.page() == page, "run `python -m onfly.cli.reference docs/commands.md`"
@@ -229,7 +252,7 @@ def test_the_table_of_phases_names_the_functions_that_there_are():
 
 
 def commands():
-    for page in [*PAGES, README, *sorted((ROOT / "workflows").rglob("*.md"))]:
+    for page in TEXTS:
         for text in [*blocks(page, "bash"), *blocks(page, "sh")]:
             for line in text.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
@@ -273,10 +296,6 @@ def _run_as_file(name, text, capsys):
     capsys.readouterr()
     runpy.run_path(name, run_name="__main__")
     return capsys.readouterr().out
-
-
-WORKFLOWS = sorted((ROOT / "workflows").rglob("*.md"))
-TEXTS = [*PAGES, README, *WORKFLOWS, ROOT / "examples/README.md", ROOT / "constraints/README.md"]
 
 
 def inline(page):

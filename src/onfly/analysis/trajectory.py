@@ -38,6 +38,10 @@ def read_trajectory(folder: str | Path, first_step: int = 0, *, trajectory: int 
 
     Examples
     --------
+    >>> from onfly.settings import get_settings
+    >>> frames = read_trajectory(get_settings().ARTIFACT_DIR / "runs" / "v0-1")
+    >>> frames[0].get_forces().shape, sorted(frames[0].info)
+    ((4, 3), ['source', 'stage', 'step', 'time_fs'])
     >>> read_trajectory("nowhere")
     Traceback (most recent call last):
         ...

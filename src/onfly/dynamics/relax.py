@@ -76,6 +76,17 @@ class RelaxDriver(StagedDriver):
         As of `MDDriver`; there is one stage.
     key, time_step, origin_time_fs
         Without use: there are neither random numbers nor a clock.
+
+    Raises
+    ------
+    ValueError
+        By `step`: the cell is relaxed and a state has no stress.
+
+    Examples
+    --------
+    >>> from onfly.dynamics.driver import StagedDriver
+    >>> issubclass(RelaxDriver, StagedDriver)
+    True
     """
 
     def __init__(

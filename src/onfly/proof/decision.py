@@ -34,6 +34,11 @@ class DecisionRule:
         Largest force that is asked for, in eV/Å.
     decisions
         Rounds of deciding labels that are allowed.
+
+    Examples
+    --------
+    >>> DecisionRule(path=False, n_trajectories=1, fmax=0.02, decisions=10).fmax
+    0.02
     """
 
     path: bool
@@ -98,6 +103,11 @@ def judge_decisions(ledger: Ledger, rule: DecisionRule, *, stopped: str | None =
         What is to be decided.
     stopped
         Why the run was ended from outside; None while it goes on or if it came to its end.
+
+    Returns
+    -------
+    Verdict
+        With a sentence that says what the labels decided.
 
     Examples
     --------

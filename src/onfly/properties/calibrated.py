@@ -91,6 +91,17 @@ def clustering(calibrations: Calibrations, n_atoms: int) -> float:
         Of the run; the one of forces has ρ.
     n_atoms
         Of a labelled cell.
+
+    Returns
+    -------
+    float
+        At least 1.
+
+    Examples
+    --------
+    >>> from onfly.dynamics.criteria import Calibrations
+    >>> round(clustering(Calibrations(), n_atoms=8), 2)
+    1.82
     """
     count = 3 * n_atoms
     return math.sqrt(count / calibrations.forces.effective_number(count))

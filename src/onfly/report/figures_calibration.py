@@ -85,13 +85,13 @@ def lambda_posterior(data: RunReportData, history: Judged) -> Drawing | None:
     axes.plot(x, factors[:, 2], color=theme.INK, lw=2, label="median")
     axes.set(ylabel="factor on error bars, 1/√λ", xlim=(0, max(len(x) - 1, 1)))
     whole_numbers(axes.xaxis)
-    plot.limit(axes, 1.0, "1: right as they are")
+    plot.limit(axes, 1.0, "1: no correction")
     plot.logarithmic(axes)
     return plot.finish(
         "How much must the model's own error bars be widened?",
-        "The belief about the factor after each label (posterior of λ). Above 1 the model was too "
-        "sure of itself and its error bars are widened before they decide; below 1 it was too "
-        "cautious.",
+        "The factor on the error bars after each label, from the posterior of λ. Above 1 the model "
+        "was over-confident, and its error bars are widened before they decide; below 1 it was "
+        "too cautious.",
     )
 
 

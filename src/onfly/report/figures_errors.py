@@ -125,8 +125,8 @@ def labels_over_time(data: RunReportData) -> Drawing | None:
     return plot.finish(
         "Did the calls for reference calculations stop?",
         "Each label is one expensive reference calculation. A blue line that becomes flat "
-        "means that the model no longer asks for help. Audits are random checks that go on "
-        "all the time: they are the proof, the flat line alone is not." + _before(data),
+        "means that the model asks for no more labels. Audits are labels at random steps, "
+        "which go on all the time. They are the proof; the flat line alone is not." + _before(data),
     )
 
 

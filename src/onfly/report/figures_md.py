@@ -149,7 +149,7 @@ def doubt(data: RunReportData) -> Drawing | None:
         _draw(plot, k, curves, label, mark=label.startswith("risk"))
         if label.startswith("risk"):
             limit = 100 * data.max_probability
-            plot.limit(plot.panels[k], limit, f"calls for help above {limit:g} %")
+            plot.limit(plot.panels[k], limit, f"asks for a label above {limit:g} %")
         plot.logarithmic(plot.panels[k])
     _frame(plot, data)
     return plot.finish(

@@ -132,10 +132,9 @@ def likelihood_by_error(threshold: float, history: Judged) -> Drawing | None:
     axes.set(ylabel="mean log-likelihood", xlim=(-0.5, len(NAMES) - 0.5))
     return plot.finish(
         "Do the error bars know which predictions are bad?",
-        "How probable the errors were in the eyes of the model, for small and for large "
-        "errors (higher is better). On the right, where it matters, the points should lie above "
-        "the dashed line, which is what a single error bar for all predictions, of the right "
-        "mean width, would reach. Bars are standard errors"
-        + (f"; hollow points: fewer than {FEW} labels, which say little." if hollow else "."),
+        "Mean log-likelihood of the errors under the predicted distributions, for small and for "
+        "large errors (higher is better). On the right the points should lie above the dashed "
+        "line: that of one error bar for all predictions, of the best width. Bars are standard "
+        "errors" + (f"; hollow points are means of fewer than {FEW} labels." if hollow else "."),
         columns=2,
     )

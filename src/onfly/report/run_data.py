@@ -81,6 +81,8 @@ class RunReportData:
         Files that could not be read.
     properties
         Properties of the crystal, where they were measured.
+    barrier
+        Of a run that looked for a path.
 
     Examples
     --------

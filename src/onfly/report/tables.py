@@ -82,7 +82,9 @@ def tolerance_text(data: RunReportData) -> str:
             parts.append(f"{tolerance.value / KBAR:.3g} kbar on the {tolerance.quantity}")
         else:
             unit = tolerance.unit.replace("eV", "meV", 1)
-            parts.append(f"{1000 * tolerance.value:.3g} {unit} on the {tolerance.quantity}")
+            quantity, _, which = tolerance.quantity.rstrip("]").partition("[")
+            about = f"{quantity} of atoms: {which}" if which else quantity
+            parts.append(f"{1000 * tolerance.value:.3g} {unit} on the {about}")
     return "; ".join(parts) or NONE
 
 

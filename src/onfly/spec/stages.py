@@ -279,6 +279,11 @@ def _kelvin(value: Any) -> Any:
 class TrajectoriesSpec(Spec):
     """What the trajectories of a run do, and what is kept of them.
 
+    Raises
+    ------
+    ValueError
+        If stages, driver and number of trajectories do not go together.
+
     Examples
     --------
     >>> TrajectoriesSpec(stages=(MDStage(1000),), walkers=4).traj_interval
