@@ -58,6 +58,11 @@ class ClassLibrary:
         Files on this machine.
     settings
         Of the machine; None reads them.
+
+    Examples
+    --------
+    >>> ClassLibrary.from_settings().documents("perovskites")
+    []
     """
 
     def __init__(
