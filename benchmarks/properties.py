@@ -202,9 +202,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_yticks([-100, -30, -10, -5, 0, 5, 10, 30, 100])
         axes.set_yticklabels(["-100", "-30", "-10", "-5", "0", "5", "10", "30", "100"])
         axes.set_ylabel("off the teacher (%)")
-        axes.set_title(f"{case}, tolerances: {settings}", fontsize=10)
+        axes.set_title(f"{case}, settings: {settings}", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
-    panels[0].legend(frameon=False)
+    panels[0].legend(frameon=False, loc="upper right")
     figure.savefig(path, dpi=110)
 
 
