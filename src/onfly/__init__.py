@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onfly.flows.searches import OnTheFlyNebMaker as OnTheFlyNebMaker
     from onfly.flows.searches import OnTheFlyRelaxMaker as OnTheFlyRelaxMaker
     from onfly.jobs.classes import ClassUpdateMaker as ClassUpdateMaker
+    from onfly.jobs.properties import PropertiesMaker as PropertiesMaker
     from onfly.labels.presets import label_maker as label_maker
     from onfly.library.models import ModelLibrary as ModelLibrary
     from onfly.spec import MDStage as MDStage
@@ -40,6 +41,7 @@ _PUBLIC = {
     "OnTheFlyNebMaker": "onfly.flows.searches",
     "OnTheFlyRelaxMaker": "onfly.flows.searches",
     "ProductionMaker": "onfly.flows.production",
+    "PropertiesMaker": "onfly.jobs.properties",
     "RunSpec": "onfly.spec",
     "label_maker": "onfly.labels.presets",
     "load_calculator": "onfly.calculators",

@@ -164,3 +164,27 @@ def test_the_mongo_server_keeps_it_as_well(alloys, mongo_server, tmp_path, monke
     doc = quick_update(library).doc
     monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "elsewhere"))
     assert load_foundation("class:alloys").sha256 == doc.weights_file.sha256
+
+
+def test_a_document_cannot_say_that_a_pickle_is_trusted(alloys, tmp_path):
+    """The foundation below is a pickle: only whoever loads it may trust it."""
+    pytest.importorskip("mace")
+    from onfly.potentials.trust import PickleRefusedError
+    from onfly.testing.models import random_mace
+
+    path = random_mace(tmp_path / "random.model")
+    doc = quick_update(alloys).doc
+    content = doc.model_dump(mode="json")
+    content["foundation"] = {
+        "family": "mace",
+        "source": str(path),
+        "options": {"trust_pickle": True},
+    }
+    (get_settings().ARTIFACT_DIR / "classes/alloys/1.json").write_text(json.dumps(content))
+    with pytest.raises(PickleRefusedError):
+        load_foundation("class:alloys@1")
+    assert any("pickle" in problem for problem in check_foundation("class:alloys@1"))
+    trusted = {"source": "class:alloys@1", "options": {"trust_pickle": True}}
+    assert check_foundation(trusted) == []
+    with pytest.raises(ClassModelError, match="not those of the network"):
+        load_foundation(trusted)

@@ -7,10 +7,11 @@ others. All elements of the foundation are kept, so that one file serves every c
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,10 +19,12 @@ from onfly.classes.document import ClassModelDoc
 from onfly.classes.library import document_path, find_class
 from onfly.classes.names import ClassModelError, ClassName
 from onfly.potentials.base import Defaults, Params, Potential
-from onfly.potentials.foundation import check_foundation, describe_foundation
+from onfly.potentials.families import TRUST, families
+from onfly.potentials.foundation import check_foundation, describe_foundation, parse_foundation
 from onfly.potentials.registry import load_foundation
 from onfly.potentials.trust import file_sha256
 from onfly.settings import get_settings
+from onfly.spec import FoundationSpec
 
 __all__ = [
     "class_elements",
@@ -30,6 +33,7 @@ __all__ = [
     "fixed_name",
     "load",
     "reweighed",
+    "with_trust",
 ]
 
 
@@ -39,9 +43,13 @@ def load(
     device: torch.device = torch.device("cpu"),  # noqa: B008
     dtype: torch.dtype | None = None,
     *,
+    trust_pickle: bool = False,
     fast_kernels: bool = True,
 ) -> Potential:
     """Load a class model.
+
+    Whether a pickled foundation may be read is not for the document to say: it comes from a
+    database.
 
     Raises
     ------
@@ -49,11 +57,15 @@ def load(
         If there is no such class or version, the store does not answer, the weights are missing
         or were changed, or the foundation below is another one than at the fit.
     ValueError
-        If the foundation does not know an element.
+        If the foundation does not know an element, or is a pickle and ``trust_pickle`` is False.
     """
     doc, files = find_class(ClassName.parse(name))
     potential = load_foundation(
-        doc.foundation, elements=None, device=device, dtype=dtype, fast_kernels=fast_kernels
+        with_trust(doc.foundation, trust_pickle),
+        elements=None,
+        device=device,
+        dtype=dtype,
+        fast_kernels=fast_kernels,
     )
     if doc.foundation_sha256 is not None and potential.sha256 != doc.foundation_sha256:
         raise ClassModelError(
@@ -124,19 +136,29 @@ def _defaults(doc: ClassModelDoc, potential: Potential) -> Defaults:
     )
 
 
+def with_trust(foundation: FoundationSpec, trusted: bool) -> FoundationSpec:
+    """Return a foundation of which a pickled file may be read, or may not."""
+    options = {key: value for key, value in foundation.options.items() if key != TRUST}
+    family = families()[parse_foundation(foundation.evolve(options=options)).family]
+    if trusted and TRUST in family.options:
+        options[TRUST] = True
+    return foundation.evolve(options=options)
+
+
 def class_elements(name: str) -> tuple[str, ...] | None:
     """Return the elements that a class model knows, if that is known without loading it."""
     doc, _ = find_class(ClassName.parse(name), weights=False)
-    return describe_foundation(doc.foundation).elements
+    return describe_foundation(with_trust(doc.foundation, False)).elements
 
 
-def class_problems(name: str) -> list[str]:
+def class_problems(name: str, options: Mapping[str, Any]) -> list[str]:
     """Return what would keep a class model from being loaded, a sentence each."""
     try:
         doc, files = find_class(ClassName.parse(name))
     except ValueError as error:
         return [str(error)]
-    problems = [f"{name}: {problem}" for problem in check_foundation(doc.foundation)]
+    below = with_trust(doc.foundation, options.get(TRUST) is True)
+    problems = [f"{name}: {problem}" for problem in check_foundation(below)]
     path = Path(files.path(doc.weights_file))
     if file_sha256(path) != doc.weights_file.sha256:
         problems.append(

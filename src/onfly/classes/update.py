@@ -23,10 +23,12 @@ from onfly.classes.fit import ClassFit, fit_weights
 from onfly.classes.held_out import HeldOut, leave_out
 from onfly.classes.library import FOLDER, ClassLibrary
 from onfly.classes.licences import licences_of
+from onfly.classes.loading import with_trust
 from onfly.classes.names import PREFIX, ClassModelError, ClassName
 from onfly.classes.replay import unrelated_crystals, wall_pairs
 from onfly.classes.selection import Selection
 from onfly.potentials import Params, Potential, load_foundation
+from onfly.potentials.families import TRUST
 from onfly.schemas import LabelDoc, to_atoms
 from onfly.settings import OnflySettings, get_settings
 from onfly.spec import FoundationSpec
@@ -81,6 +83,7 @@ def root_foundation(selection: Selection, classes: ClassLibrary) -> FoundationSp
         spec = FoundationSpec.model_validate(table)
         if spec.source.startswith(PREFIX):
             spec = classes.get(ClassName.parse(spec.source)).foundation
+        spec = with_trust(spec, False)
         roots[spec.model_dump_json()] = spec
     if len(roots) != 1:
         there = ", ".join(sorted(spec.source for spec in roots.values())) or "unknown"
@@ -145,10 +148,13 @@ def update_class(
     name = ClassName.parse(name).name
     spec, settings = spec or ClassFitSpec(), settings or get_settings()
     foundation = foundation or root_foundation(selection, classes)
+    trusted = foundation.options.get(TRUST) is True
     if foundation.source.startswith(PREFIX):
         foundation = classes.get(ClassName.parse(foundation.source)).foundation
     start = time.process_time()
-    potential = load_foundation(foundation, elements=None, device=settings.DEVICE)
+    below = with_trust(foundation, trusted)
+    potential = load_foundation(below, elements=None, device=settings.DEVICE)
+    foundation = with_trust(foundation, False)
     labels = [example_of(label) for label in selection.labels]
     elements = sorted({symbol for e in labels for symbol in e.counts})
     if unknown := sorted(set(elements) - set(potential.elements)):

@@ -59,6 +59,9 @@ def update(
         typer.Option(min=0, help="Folds that are left out to measure; 0 measures nothing."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the fit.")] = 0,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="The foundation of --foundation may run code.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is learned.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,7 +94,11 @@ def update(
             name,
             selection,
             ClassLibrary.from_settings(),
-            foundation=None if foundation is None else FoundationSpec(source=foundation),
+            foundation=None
+            if foundation is None
+            else FoundationSpec(
+                source=foundation, options={"trust_pickle": True} if trust_pickle else {}
+            ),
             spec=spec,
             replay=_structures(replay),
             licences=None if licence is None else {"labels": licence},

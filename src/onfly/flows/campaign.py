@@ -12,6 +12,7 @@ from pymatgen.core import Composition, Molecule, Structure
 
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.waves import WaveMaker, waves_run_id
+from onfly.potentials.families import TRUST
 from onfly.schemas.label import structure_hash
 from onfly.spec import FoundationSpec, RunSpec
 from onfly.spec.classes import ClassCampaignSpec
@@ -181,7 +182,9 @@ class CampaignMaker(Maker):
                 maker = with_spec(maker, _merged(maker.resolved_spec, change, key))
         spec = maker.resolved_spec
         if source is not None and spec.foundation == self.maker.resolved_spec.foundation:
-            maker = with_spec(maker, spec.evolve(foundation=FoundationSpec(source=source)))
+            options = {k: v for k, v in spec.foundation.options.items() if k == TRUST}
+            learned = FoundationSpec(source=source, options=options)
+            maker = with_spec(maker, spec.evolve(foundation=learned))
         return replace(maker, campaign=self.campaign)
 
     def override_keys(self, structure: Structure | Molecule) -> list[str]:

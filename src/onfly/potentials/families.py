@@ -55,8 +55,8 @@ class Family:
     kernels
         Whether the loader takes ``fast_kernels``.
     problems
-        Function of a model's name that returns what would keep it from being loaded, a sentence
-        each.
+        Function of a model's name and options that returns what would keep it from being loaded, a
+        sentence each.
     fixed
         Function of a model's name that returns the name that means the same model for ever, for
         families where a name means the newest of several versions.
@@ -80,7 +80,7 @@ class Family:
     options: Mapping[str, str] = field(default_factory=dict)
     elements: Callable[[str], tuple[str, ...] | None] | None = None
     kernels: bool = False
-    problems: Callable[[str], list[str]] | None = None
+    problems: Callable[[str, Mapping[str, Any]], list[str]] | None = None
     fixed: Callable[[str], str] | None = None
     stamp: Callable[[str], Any] | None = None
 
@@ -101,9 +101,9 @@ class Family:
         return self.elements(name) if self.elements is not None and self.knows(name) else None
 
 
-def _of_classes(function: str) -> Callable[[str], Any]:
+def _of_classes(function: str) -> Callable[..., Any]:
     """Return a function of `onfly.classes.loading`, which is imported when it is called."""
-    return lambda name: attribute(f"onfly.classes.loading:{function}")(name)
+    return lambda *given: attribute(f"onfly.classes.loading:{function}")(*given)
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -168,6 +168,7 @@ FAMILIES: Mapping[str, Family] = {
             "class",
             "onfly.classes.loading:load",
             matches=lambda name: name.startswith("class:"),
+            options={TRUST: _TRUST_SENTENCE},
             elements=_of_classes("class_elements"),
             kernels=True,
             problems=_of_classes("class_problems"),

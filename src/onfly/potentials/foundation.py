@@ -197,7 +197,7 @@ def check_foundation(foundation: Any, elements: Sequence[str] = ()) -> list[str]
             f"{family.install}"
         )
     if family.problems is not None and found.path is None:
-        problems += family.problems(found.source)
+        problems += family.problems(found.source, found.options)
     if not found.trusted and found.path is not None:
         problems.append(str(refusal(found.path, sha256=found.sha256)))
     if found.elements is not None:
