@@ -37,7 +37,7 @@ demo: $(VENV)/.ready
 
 # The parts behind the main one wait for processes of their own much of the time: side by side.
 test: test-main
-	$(MAKE) --output-sync=target -j$(TEST_WORKERS) test-nequip test-remote test-docs
+	$(MAKE) --output-sync=line -j$(TEST_WORKERS) test-nequip test-remote test-docs
 
 test-main: $(VENV)/.ready-test
 	$(VENV)/bin/python $(PYTEST) tests -m "not slow and not nequip and not equiformer and not remote and not dft"

@@ -29,7 +29,7 @@ from tests.dynamics.conftest import same
 SCALES = LikelihoodScales(energy_std=0.01)
 CALIBRATIONS = Calibrations()
 SOLID = tuple(12 * [29])
-N_STEPS = 100
+N_STEPS = 60
 
 
 def crystal(seed):
