@@ -55,8 +55,8 @@ def mend(
 
     Lost jobs are run again, outcomes that were written half are applied, and locks of processes
     that have ended are removed. No label that is on disk is computed again. It may be called at
-    any time, as often as you like. Ends with 0 if nothing is left to do, with 1 if something is left for you (it is
-    named), or if the database does not answer.
+    any time, as often as you like. Ends with 0 if nothing is left to do, with 1 if something is
+    left for you (it is named), or if the database does not answer.
     """
     from pymongo.errors import PyMongoError
 
