@@ -13,6 +13,8 @@ at every step, so that labels are compared at a coverage that is known. What is 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -315,10 +317,12 @@ def one_run(
     """Do one run, and return its row."""
     spec, teacher = run_spec(family, source, args, changes), Teacher(family.teacher)
     spent: dict[str, float] = {}
+    identity = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     with cpu_timer(spent, "cpu_s"):
         state, workspace = run_case(
             spec, family.atoms(formula, args.seed), teacher, args.folder,
-            f"{formula}-{name}-{args.seed}",
+            f"{formula}-{name}-{args.seed}-{digest}",
         )  # fmt: skip
         row = figures(state, workspace, true_frames(state, workspace, teacher))
     return {

@@ -8,11 +8,11 @@ seconds of
 
 - ``md_s``: an MD step, the std of the energy included;
 - ``predict_s``, ``predict_std_s``: a prediction without and with the std of the forces;
-- ``fit_s``: a step of the fit. From updates of ``--fit-steps`` A and B steps, which are alike;
+- ``fit_s``: a step of the fit, the mean of ``--fit-steps`` of them, which are alike;
 - ``rows_s``: the rest of an update, above all the Gaussian's rows, made anew of all labels;
 - ``update_s``: an update by one new label, rows_s + 200 fit_s: extrapolated in the fit steps only;
-- with two threads, where the fit has them: ``update_2_s`` in CPU and ``update_2_wall_s``, which
-  says little on a machine that is shared;
+- ``update_2_s``: the same with two threads, for the labels of a minibatch and of the rows, with
+  ``threads_wall_over_cpu``: 0.5 where two cores are free, and more where the machine is shared;
 
 and bytes: ``weights_b`` of the posterior, ``label_b`` of a label, ``frame_b`` of a frame of the
 trajectory. The exponents are slopes of log cost over log size: of all points, and of the last two.
@@ -120,36 +120,37 @@ def cpu_of(run: Callable[[], object], repeats: int = 1) -> float:
 
 
 def updated(
-    target: PotentialTarget, potential: Potential, n_steps: int, n_workers: int = 1
-) -> PosteriorState:
-    """Return the posterior after an update of so many fit steps, by one new label."""
+    target: PotentialTarget, potential: Potential, n_steps: int, n_threads: int = 1
+) -> tuple[PosteriorState, float, float]:
+    """Update by one new label, with so many fit steps.
+
+    Returns
+    -------
+    tuple
+        The posterior, and CPU seconds of the fit and of the rest; threads count.
+    """
     posterior = LastLayerPosterior(n_steps=n_steps, steps_per_new=0)
     state = posterior.initial(potential, ("scaling",))
-    found, _ = posterior.update(
-        state, lambda: target, seed_key=("scaling",), generation=1, n_workers=n_workers
+    start = time.process_time()
+    found, info = posterior.update(
+        state, lambda: target, seed_key=("scaling",), generation=1, n_workers=n_threads
     )
-    return found
+    return found, info.cpu_seconds, time.process_time() - start - info.cpu_seconds
 
 
 def update_costs(
-    target: PotentialTarget, potential: Potential, args: Any, threads: int = 1
+    target: PotentialTarget, potential: Potential, n_steps: int, n_threads: int = 1
 ) -> tuple[dict[str, float], PosteriorState]:
     """Return the costs of an update, and the posterior after it."""
-    few, many = args.fit_steps
-    made: list[PosteriorState] = []
-    short = cpu_of(lambda: made.append(updated(target, potential, few)))
-    long = cpu_of(lambda: made.append(updated(target, potential, many)))
-    fit = max((long - short) / (many - few), 0.0)
-    rows = max(short - few * fit, 0.0)
-    found = {"fit_s": fit, "rows_s": rows, "update_s": rows + DEFAULT_STEPS * fit}
-    if threads > 1:
+    state, fit, rows = updated(target, potential, n_steps)
+    found = {"fit_s": fit / n_steps, "rows_s": rows}
+    found["update_s"] = rows + DEFAULT_STEPS * fit / n_steps
+    if n_threads > 1:
         start = time.monotonic()
-        cpu = cpu_of(lambda: updated(target, potential, many, threads))
-        wall = time.monotonic() - start
-        rest = (DEFAULT_STEPS - many) * fit
-        found["update_2_s"] = cpu + rest * cpu / long
-        found["update_2_wall_s"] = wall + rest * wall / long
-    return found, made[-1]
+        _, fit, rows = updated(target, potential, n_steps, n_threads)
+        found["update_2_s"] = rows + DEFAULT_STEPS * fit / n_steps
+        found["threads_wall_over_cpu"] = (time.monotonic() - start) / (fit + rows)
+    return found, state
 
 
 def md_costs(
@@ -243,11 +244,11 @@ def study(report: Report, model: str, args: Any) -> None:
     updated(target_of(potential, displaced(8, 1, args.seed, potential.elements)), potential, 1)
     by_atoms, by_labels = [], []
     for n_atoms in args.sizes:
-        (atoms,) = displaced(n_atoms, 1, args.seed, potential.elements)
-        target = target_of(potential, [atoms])
-        costs, state = update_costs(target, potential, args, args.threads)
+        frames = displaced(n_atoms, args.labels_of_atoms, args.seed, potential.elements)
+        atoms, target = frames[0], target_of(potential, frames)
+        costs, state = update_costs(target, potential, args.fit_steps, args.threads)
         row = {
-            "study": "atoms", "model": name, "atoms": n_atoms, "labels": 1,
+            "study": "atoms", "model": name, "atoms": n_atoms, "labels": len(frames),
             "pairs": len(target.graphs[0].center), "parameters": _size(potential),
             **costs, **md_costs(atoms, target, potential, state, args), **stored(atoms, state),
             "load": os.getloadavg()[0],
@@ -259,7 +260,7 @@ def study(report: Report, model: str, args: Any) -> None:
     for n_labels in args.labels:
         n_atoms = args.sizes[0]
         frames = displaced(n_atoms, n_labels, args.seed, potential.elements)
-        costs, _ = update_costs(target_of(potential, frames), potential, args)
+        costs, _ = update_costs(target_of(potential, frames), potential, args.fit_steps)
         row = {"study": "labels", "model": name, "atoms": n_atoms, "labels": n_labels, **costs}
         by_labels.append(row | {"load": os.getloadavg()[0]})
         report.add(**by_labels[-1])
@@ -280,16 +281,17 @@ def main() -> None:
     parser.add_argument(
         "--foundation", action="append", default=[], help="a model file, repeatable"
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 32, 64, 128])
-    parser.add_argument("--labels", type=int, nargs="*", default=[1, 5, 20, 100])
-    parser.add_argument("--fit-steps", type=int, nargs=2, default=(2, 6), metavar=("A", "B"))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 32, 160, 512])
+    parser.add_argument("--labels", type=int, nargs="*", default=[1, 5, 20, 60, 150])
+    parser.add_argument("--labels-of-atoms", type=int, default=2, help="in the study of sizes")
+    parser.add_argument("--fit-steps", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5, help="MD steps and predictions")
     parser.add_argument("--threads", type=int, default=2, help="of the second timing; 1 for none")
     args = parser.parse_args()
     if args.quick:
         args.models, args.sizes, args.labels = ["toy"], [8, 16], [1, 4]
-    if not 0 < args.fit_steps[0] < args.fit_steps[1]:
-        parser.error("--fit-steps takes two numbers, the smaller one first")
+    if args.fit_steps < 1:
+        parser.error("--fit-steps must be at least 1")
     one_thread()
     report = Report("scaling", {k: str(v) for k, v in vars(args).items() if k != "json"})
     for model in [*args.models, *args.foundation]:

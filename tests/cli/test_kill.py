@@ -23,7 +23,7 @@ labeller: emt
 threshold: 100 meV
 stages: [{n_steps: 40, temperature: 300}]
 time_step: 2.0
-posterior: {kind: sghmc, n_members: 2, n_steps: 30}
+posterior: {kind: sghmc, n_members: 2, n_steps: 12}
 audit_interval: 10
 audit_update_fraction: 0.0
 checkpoint_interval: 10

@@ -12,6 +12,7 @@ from jobflow import run_locally
 from monty.json import jsanitize
 from pymatgen.core import Lattice, Structure
 from tests.labels import cp2k_files
+from tests.labels.conftest import rock_salt
 
 from onfly.labels.ase import AseLabelMaker
 from onfly.labels.convergence import require_converged
@@ -28,10 +29,7 @@ def stored(document):
 
 
 def salt():
-    cell = Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
-    return cell.perturb(0.05, seed=1)
+    return rock_salt().copy().perturb(0.05, seed=1)
 
 
 def run_vasp(maker, structure):

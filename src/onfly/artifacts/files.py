@@ -106,11 +106,21 @@ def decode_tensors(
 
 def refuse_pickle(data: bytes, source: str) -> None:
     """Raise ArtifactError if the data are a pickle: loading one would run code from it."""
-    if data.startswith(_PICKLE_STARTS):
+    if data.startswith(_PICKLE_STARTS) and not _starts_as_safetensors(data):
         raise ArtifactError(
             f"{source} is a pickled file (torch.save or pickle): loading it could run foreign "
             "code, so it is refused. Publish the weights again as safetensors."
         )
+
+
+def _starts_as_safetensors(data: bytes) -> bool:
+    """Whether the data begin with a length and a JSON header of that length.
+
+    A file whose header has 896 bytes begins with the two bytes of a pickle of protocol 3, and so do
+    those of 640, 1152 and 1408 bytes with protocols 2, 4 and 5.
+    """
+    length = int.from_bytes(data[:8], "little")
+    return data[8:9] == b"{" and 8 + length <= len(data)
 
 
 class ArtifactStore:

@@ -90,5 +90,6 @@ def fit_weights(
         n_new=0,
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
-    result = run_chain(class_target(potential, examples), task, n_threads)
+    target: Any = class_target(potential, examples)  # a Target
+    result = run_chain(target, task, n_threads)
     return ClassFit(from_bytes(result.sample, start), result.trace, result.cpu_seconds)

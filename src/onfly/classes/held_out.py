@@ -201,9 +201,10 @@ def _run_from(
     moved = [replace(e, energy=e.energy + offset) for e in first]
     scales = LikelihoodScales.for_threshold(None, n_atoms=len(first[0].atoms))
     posterior = posterior_from_dict({"kind": "last_layer"})
+    factory: Any = partial(_target, potential, moved, scales)
     state, _ = posterior.update(
         posterior.initial(potential, seed_key),
-        partial(_target, potential, moved, scales),
+        factory,
         seed_key=seed_key,
         generation=1,
         n_new=len(first),

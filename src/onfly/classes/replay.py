@@ -31,6 +31,7 @@ TYPES = {
 SCALES = (0.92, 0.98, 1.04, 1.10, 1.17)
 # parts of the sum of the covalent radii
 WALL = (0.6, 0.7, 0.8, 0.9)
+MOST_PAIRS = 60  # of elements: a class of thirty elements has 465
 BOX = 12.0  # Å: two atoms, and their images out of reach of most cutoffs
 _NOT_TAKEN = {"He", "Ne", "Ar", "Kr", "Xe", "Rn", "Po", "At", "Fr", "Ra", "Tc", "Pm"}
 _LAST = 83
@@ -39,7 +40,9 @@ SHORTEST_BOND = 1.9
 
 
 def wall_pairs(elements: Sequence[str], parts: Sequence[float] = WALL) -> list[Atoms]:
-    """Return two atoms at short distances, for each pair of elements.
+    """Return two atoms at short distances, for pairs of elements.
+
+    Of more than `MOST_PAIRS` pairs so many are drawn, the same ones each time.
 
     Parameters
     ----------
@@ -54,7 +57,11 @@ def wall_pairs(elements: Sequence[str], parts: Sequence[float] = WALL) -> list[A
         In a cubic box, pair after pair from the shortest distance.
     """
     found = []
-    for pair in combinations_with_replacement(sorted(elements), 2):
+    pairs = list(combinations_with_replacement(sorted(elements), 2))
+    if len(pairs) > MOST_PAIRS:
+        chosen = numpy_stream("class", "wall").choice(len(pairs), MOST_PAIRS, replace=False)
+        pairs = [pairs[k] for k in sorted(chosen)]
+    for pair in pairs:
         bond = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair)
         for part in parts:
             positions = np.array([[0.0, 0.0, 0.0], [part * bond, 0.0, 0.0]])

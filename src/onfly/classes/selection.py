@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,8 @@ def select_labels(
     labels = _one_input(labels, left_out)
     labels = _once(labels, left_out)
     known = {str(label.run_id) for label in labels}
-    foundations = {str(f): f for run_id, f in runs.items() if run_id in known for f in [f[1]]}
+    tables = [table for run_id, (_, table) in runs.items() if run_id in known]
+    foundations = {json.dumps(table, sort_keys=True): table for table in tables}
     return Selection(
         tuple(labels),
         level,
@@ -172,7 +174,7 @@ def _one_input(labels: Sequence[LabelDoc], left_out: Counter[str]) -> list[Label
     for label in labels:
         key = (_formula(label), len(label.structure))
         groups.setdefault(key, Counter())[label.input_hash or ""] += 1
-    chosen = {key: min(n, key=lambda h, n=n: (-n[h], h)) for key, n in groups.items()}
+    chosen = {key: min((-n, name) for name, n in found.items())[1] for key, found in groups.items()}
     kept = []
     for label in labels:
         if (label.input_hash or "") == chosen[_formula(label), len(label.structure)]:

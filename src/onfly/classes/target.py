@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class ClassTarget(PotentialTarget):
             scales,
             atoms=[e.atoms for e in examples],
         )
-        options = {"dtype": torch.float64, "device": potential.device}
+        options: dict[str, Any] = {"dtype": torch.float64, "device": potential.device}
         self._width = torch.tensor([e.width for e in examples], **options)
         sizes = torch.tensor([len(e.atoms) for e in examples], **options)
         self._energy_std = scales.force_std_base * torch.sqrt(sizes / 3.0) * self._width

@@ -36,6 +36,8 @@ __all__ = ["ClassUpdate", "example_of", "root_foundation", "update_class"]
 
 logger = logging.getLogger(__name__)
 
+# raised when other weights follow from the same labels and settings
+_RECIPE = 1
 _PACKAGES = ("onfly", "torch", "ase", "chgnet", "mace-torch", "sevenn", "nequip")
 
 
@@ -161,7 +163,8 @@ def update_class(
             if store and classes.artifact_store.exists(doc.weights_file):
                 classes.store(doc)
             return ClassUpdate(doc, False)
-    work = _Work(potential, spec, classes.artifact_store.root / FOLDER / "fits" / fingerprint[:16])
+    cache = classes.artifact_store.root / FOLDER / "fits" / fingerprint[:16]
+    work = _Work(potential, spec, cache, settings.n_workers)
     fitted, moved, before, shifts = work.fit(labels, "all labels", replay)
     cpu = {"fit": fitted.cpu_seconds}
     after = predict(potential, fitted.params, [e.atoms for e in moved])
@@ -229,8 +232,11 @@ def update_class(
 class _Work:
     """Fits of one update, which share replay and cache."""
 
-    def __init__(self, potential: Potential, spec: ClassFitSpec, cache: Path) -> None:
+    def __init__(
+        self, potential: Potential, spec: ClassFitSpec, cache: Path, n_threads: int
+    ) -> None:
         self.potential, self.spec, self.cache = potential, spec, cache
+        self.n_threads = n_threads
         self.n_replay = 0
         self._labels: list[Example] = []
         self._given: tuple[Atoms, ...] = ()
@@ -269,6 +275,7 @@ class _Work:
             self.spec,
             seed_key=("class", self.spec.seed, what),
             cache_dir=self.cache,
+            n_threads=self.n_threads,
         )
         return fitted, moved, before, shifts
 
@@ -288,11 +295,12 @@ def _fingerprint(
     replay: Sequence[Atoms],
 ) -> str:
     digest = hashlib.sha256(foundation.model_dump_json().encode())
-    digest.update(json.dumps([potential.sha256, spec.model_dump(mode="json")]).encode())
+    content = [_RECIPE, potential.sha256, spec.model_dump(mode="json")]
+    digest.update(json.dumps(content).encode())
     digest.update(json.dumps([selection.level_of_theory, selection.excluded]).encode())
     for label in selection.labels:
-        content = [label.run_id, label.index, label.structure_hash, label.energy, label.forces]
-        digest.update(json.dumps([*content, label.stress]).encode())
+        told = [label.run_id, label.index, label.structure_hash, label.energy, label.forces]
+        digest.update(json.dumps([*told, label.stress]).encode())
     for atoms in replay:
         for array in (atoms.numbers, atoms.positions, atoms.cell.array):
             digest.update(array.tobytes())

@@ -102,7 +102,8 @@ class _Campaign:
             for run_id in run_ids:
                 yield run_id, self.flow(run_id)
         elif list(run_ids):
-            yield waves_run_id(self.config.campaign), *self.maker.make(self.runs.values())
+            (flow,) = self.maker.make(self.runs.values())
+            yield waves_run_id(self.config.campaign), flow
 
     def submitted(self, names: Iterable[str], run_ids: Iterable[str]) -> Iterator[str]:
         """Yield the runs that are in, from the names that the manager took."""

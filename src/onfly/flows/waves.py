@@ -82,9 +82,9 @@ class WaveMaker(Maker):
             What the wave before started from.
         """
         campaign = self.campaign_maker
-        if campaign is None or campaign.class_model is None:
+        spec = None if campaign is None else campaign.class_model
+        if campaign is None or not isinstance(spec, ClassCampaignSpec):
             raise ValueError("a wave needs a campaign with class_model")
-        spec = campaign.class_model
         source = before if class_id is None else f"class:{class_id}"
         runs = campaign.runs(structures)
         waves = waves_of(spec, runs)

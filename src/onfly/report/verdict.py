@@ -8,6 +8,7 @@ import numpy as np
 
 from onfly.proof import Verdict as Proof
 from onfly.report.records import Verdict
+from onfly.rounds.decisions import searching
 from onfly.schemas import RunState
 from onfly.units import EV_PER_KCAL_MOL
 
@@ -39,6 +40,15 @@ ADVICE = {
     "needs more audits": "Continue the run until a closing block is audited. That the model "
     "stopped asking for labels is no proof of its accuracy: a model that is too sure of itself "
     "asks for nothing either.",
+}
+# of a relaxation or a path, where they differ
+SEARCH_ADVICE = {
+    "ready": "You may use the configurations at the end and their energies: they are labelled. The "
+    "model is proven there and nowhere else.",
+    "not accurate enough": "Allow more `decisions`, a larger tolerance or a larger `fmax`, and "
+    "resume the run: all labels are kept.",
+    "needs more audits": "Continue the run until the configurations at the end are labelled and "
+    "the labels agree.",
 }
 DOING = {
     "start": "It prepares its ensemble and the first configurations.",
@@ -81,7 +91,7 @@ def describe(run: RunState, proof: Proof, n_steps: int | None = None) -> Verdict
         state=state,
         headline=f"stopped: {reason or 'no reason was recorded'}" if state == "stopped" else state,
         reasons=tuple(filter(None, reasons)),
-        advice=ADVICE[state],
+        advice=SEARCH_ADVICE.get(state, ADVICE[state]) if searching(run) else ADVICE[state],
         coverage=None if going_on else proof.coverage,
         confidence=proof.confidence,
         n_audits=proof.n_audits,
