@@ -59,9 +59,14 @@ class ClassLibrary:
     settings
         Of the machine; None reads them.
 
+    Raises
+    ------
+    ClassModelError
+        By `get`: there is no such class, or no such version.
+
     Examples
     --------
-    >>> ClassLibrary.from_settings().documents("perovskites")
+    >>> ClassLibrary.from_settings().documents()
     []
     """
 
@@ -248,10 +253,23 @@ def find_class(
     weights
         Whether the weights are fetched too.
 
+    Returns
+    -------
+    tuple
+        The document, and the store of its files.
+
     Raises
     ------
     ClassModelError
         If there is no such model, or the store does not answer.
+
+    Examples
+    --------
+    >>> from onfly.classes.names import ClassName
+    >>> find_class(ClassName("perovskites", 1))
+    Traceback (most recent call last):
+        ...
+    onfly.classes.names.ClassModelError: there is no class model perovskites: ...
     """
     settings = settings or get_settings()
     files = ArtifactStore(settings.ARTIFACT_DIR)

@@ -51,12 +51,12 @@ def mend(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """Put right what dead workers, or a dead database, left of a campaign on FireWorks.
+    """Mend a campaign on FireWorks after workers, nodes or the database have failed.
 
-    Lost jobs are run again, outcomes that were written half are applied, and locks of the dead
-    are broken. No label that is on disk is computed again. It may be called at any time, and again
-    and again. Ends with 0 if nothing is left to do, with 1 if something is left for you (it is
-    named), or if the database does not answer.
+    Lost jobs are run again, outcomes that were written half are applied, and locks of processes
+    that have ended are removed. No label that is on disk is computed again. It may be called at
+    any time, as often as you like. Ends with 0 if nothing is left to do, with 1 if something is
+    left for you (it is named), or if the database does not answer.
     """
     from pymongo.errors import PyMongoError
 
