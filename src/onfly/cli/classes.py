@@ -83,7 +83,7 @@ def update(
     given = {"n_steps": steps, "folds": folds, "seed": seed}
     try:
         check_class_name(name)
-        spec = ClassFitSpec(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+        spec = ClassFitSpec.model_validate({k: v for k, v in given.items() if v is not None})
         library = ModelLibrary.from_settings()
         library.add_runs()
         selection = select_labels(library, criteria, exclude=exclude or (), level_of_theory=level)
