@@ -29,8 +29,9 @@ def barrier(data: RunReportData) -> Drawing | None:
     plot.points(axes, x, mean, "model, ± calibrated std", "#0072b2", texts=texts)
     known = [(a, i.labelled) for a, i in zip(x, doc.images, strict=True) if i.labelled is not None]
     if known:
+        at, energies = (list(values) for values in zip(*known, strict=True))
         plot.points(
-            axes, *zip(*known, strict=True), "labels", theme.INK, "D",
+            axes, at, energies, "labels", theme.INK, "D",
             texts=[f"{energy:.3f} eV" for _, energy in known],
         )  # fmt: skip
     axes.set_ylabel("energy above the first image (eV)")
