@@ -182,7 +182,10 @@ def _label(run: OpenRun, entry: LedgerEntry | None, step: int) -> LabelDoc | Non
 
 def _common(run: OpenRun, state: RunState) -> dict[str, Any]:
     posterior = state.posterior
-    verdict = judge_run(state, run.ledger())
+    ledger = run.ledger()
+    verdict = judge_run(state, ledger)
+    # a label that is judged again after learning was paid for once
+    paid = {e.label for e in ledger.entries if e.label is not None and e.reason != "seed"}
     return {
         "run_id": state.run_id,
         "model_id": posterior.model_id,
@@ -193,7 +196,7 @@ def _common(run: OpenRun, state: RunState) -> dict[str, Any]:
         "labeller": posterior.labeller,
         "threshold_ev": posterior.threshold_ev,
         "fmax": posterior.spec.trajectories.stages[0].resolved_fmax,
-        "n_labels": posterior.n_labels,
+        "n_labels": len(paid),
         "n_waits": posterior.n_waits,
         "n_steps": state.md_step,
         "cpu_seconds": state.cpu_seconds,

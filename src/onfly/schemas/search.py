@@ -28,7 +28,7 @@ class _SearchDoc(StructureMetadata):
     labeller: str = Field(description="Name of the maker that labelled.")
     threshold_ev: float | None = Field(None, description="Tolerance of the energy, eV.")
     fmax: float = Field(description="Largest force that was asked for (eV/Å).")
-    n_labels: int = Field(description="Labels of the run.")
+    n_labels: int = Field(description="Computed for the run, each counted once.")
     n_waits: int = Field(description="Rounds of labels that followed one another.")
     n_steps: int = Field(description="Steps on the model, over all trajectories.")
     cpu_seconds: dict[str, float] = Field(default_factory=dict, description="By kind of work, s.")
