@@ -29,6 +29,14 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.chdir(work)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_report_at_the_end_of_a_run():
+    """The figures of a report take longer than these runs; `tests/report` is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onfly.cli.summary._report", lambda workspace: None)
+        yield
+
+
 @pytest.fixture
 def store():
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})

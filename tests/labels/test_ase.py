@@ -68,11 +68,14 @@ def test_own_process_gives_the_same_numbers(copper):
 
 
 def test_time_limit_kills_the_calculator_and_its_children(copper, faulty, tmp_path):
-    maker = AseLabelMaker(calculator=f"{faulty}.Sleeper", time_limit=4.0)
-    start = time.time()
-    with pytest.raises(LabelError, match="time limit of 4 s") as caught:
-        maker.run(copper)
-    assert time.time() - start < 20
+    for limit in (4.0, 30.0):
+        maker = AseLabelMaker(calculator=f"{faulty}.Sleeper", time_limit=limit)
+        start = time.time()
+        with pytest.raises(LabelError, match=f"time limit of {limit:.0f} s") as caught:
+            maker.run(copper)
+        assert time.time() - start < limit + 16
+        if (tmp_path / "pid").exists():  # on a busy machine it may not have begun in four seconds
+            break
     assert caught.value.directory == str(tmp_path)
     pid = int((tmp_path / "pid").read_text())
     time.sleep(0.2)
