@@ -212,7 +212,7 @@ def paths(
         report.add(
             what="path",
             case=name,
-            calls=stage.get("calls", True),
+            calls=stage.get("calls", False),
             atoms=len(hop.ends()[0]),
             seed=seed,
             true_barrier=truth["barrier"],
@@ -312,7 +312,7 @@ def relaxations(
             report.add(
                 what="relaxation",
                 case=name,
-                calls=stage.get("calls", True),
+                calls=stage.get("calls", False),
                 atoms=len(atoms),
                 seed=seed + k,
                 true_calls=calls,
@@ -333,7 +333,7 @@ def relaxations(
 
 
 def _tag(stage: dict) -> str:
-    return "-decided" if stage.get("calls") is False else ""
+    return "" if stage.get("calls") else "-decided"
 
 
 def main() -> None:
@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="names of paths, or of crystals")
     parser.add_argument("--n", type=int, default=5, help="relaxations of each crystal")
     parser.add_argument("--folder", type=Path, help="where runs are kept, so that they go on")
-    parser.add_argument("--no-calls", action="store_true", help="only the labels that decide")
+    parser.add_argument("--calls", action="store_true", help="labels on the way as well")
     parser.add_argument("--fit", help="settings of the posterior that differ, as JSON")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
@@ -354,7 +354,7 @@ def main() -> None:
         options = {"posterior": {"kind": "last_layer", **json.loads(given.fit)}}
     if given.quick:
         options = {"posterior": {"kind": "last_layer", "n_steps": 40}}
-    stage: dict[str, Any] = {"calls": False} if given.no_calls else {}
+    stage: dict[str, Any] = {"calls": True} if given.calls else {}
     report = Report("barriers", {"quick": given.quick, "seed": given.seed, **options, **stage})
     with tempfile.TemporaryDirectory(prefix="onfly-barriers-") as temporary, one_thread():
         folder = given.folder or Path(temporary)

@@ -198,7 +198,7 @@ def check(
     }
     if len(frames) > 1:
         own = np.array([atoms.get_potential_energy() for atoms in frames])
-        errors = own - teacher.energies([bare(atoms) for atoms in frames])
+        errors = own - teacher.truth([bare(atoms) for atoms in frames])[0]
         row["fresh_true"] = _share(errors, case.threshold)
         row["fresh_rms_mev"] = _rms(errors)
         row["structure"] = structure_distance(frames, reference)

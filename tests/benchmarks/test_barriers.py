@@ -4,7 +4,7 @@ import pytest
 
 
 def test_quick(run_benchmark):
-    path, relaxation = run_benchmark("barriers.py", "--no-calls")
+    path, relaxation = run_benchmark("barriers.py")
     assert (path["what"], relaxation["what"]) == ("path", "relaxation")
     assert path["true_converged"]
     assert path["true_barrier"] > 0.5

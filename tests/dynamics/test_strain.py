@@ -80,7 +80,7 @@ def case():
     start = posterior.initial(student, ("strain",))
     state, _ = posterior.update(start, factory, seed_key=("strain",), generation=1)
     found = Case(teacher, student, posterior, state, Calibrations())
-    energy, stress = Calibration(rate=1.5), StressCalibration()
+    energy, stress = Calibration(rate=1.5), StressCalibration(rate=1.5)
     for seed in range(20, 30):
         atoms = crystal(seed)
         prediction = found.predictor.predict(atoms, forces_std=True)

@@ -98,8 +98,8 @@ def test_the_driver_of_this_package_cannot_be_replaced(descent):
 
 
 def test_what_is_no_driver_is_refused_before_any_work(descent, spec, structure):
-    with pytest.raises(ValueError, match=r"unknown driver 'neb': use one of .*descent"):
-        new_run(spec(stages=[{**DOWN, "driver": "neb"}]), structure)
+    with pytest.raises(ValueError, match=r"unknown driver 'ascent': use one of .*descent"):
+        new_run(spec(stages=[{**DOWN, "driver": "ascent"}]), structure)
     with pytest.raises(TypeError, match="has no step, locate, time_at"):
         new_run(spec(stages=[{**DOWN, "driver": "broken"}]), structure)
     with pytest.raises(ValueError, match="one driver, not descent and md"):

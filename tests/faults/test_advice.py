@@ -183,7 +183,11 @@ def test_a_run_that_is_there_is_resumed_as_advised(stopped):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("n_steps: 30", "n_steps: 31"), ("initial_steps: 5", "initial_steps: 6")]
+    ("old", "new"),
+    [
+        ("n_members: 2, n_steps: 12", "n_members: 2, n_steps: 31"),
+        ("initial_steps: 5", "initial_steps: 6"),
+    ],
 )
 def test_what_cannot_change_is_a_new_run_as_advised(stopped, old, new):
     text = (stopped / "run.yaml").read_text()

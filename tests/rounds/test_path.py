@@ -55,7 +55,7 @@ def test_a_barrier_is_proven_by_its_labels(path):
 
 
 def test_images_where_the_criterion_fires_are_labelled_beside(path):
-    run = path(images=5, threshold=0.1, max_probability=1e-9)
+    run = path(images=5, threshold=0.1, max_probability=1e-9, stage={"calls": True})
     run.until("publish", limit=200)
     fired = [e for e in run.ledger.of("uncertain") if 0 < e.trajectory < 4]
     saddles = [e for e in run.ledger.of("deciding") if 0 < e.trajectory < 4]

@@ -76,7 +76,7 @@ def test_the_cell_relaxes_with_the_stress_of_the_labels(relax):
 
 
 def test_a_call_is_taken_with_the_forces_of_its_label(relax):
-    run = relax(**ALWAYS_UNSURE)
+    run = relax(**ALWAYS_UNSURE, stage={"calls": True})
     run.until("explore")
     run.step()
     request = run.state.requests[0]
@@ -169,7 +169,7 @@ def test_without_a_proof_nothing_decides(relax):
 
 
 def test_without_calls_only_the_end_is_labelled(relax):
-    run = relax(**ALWAYS_UNSURE, stage={"calls": False})
+    run = relax(**ALWAYS_UNSURE)
     run.verdict()
     assert set(run.ledger.counts()) == {"initial", "deciding"}
 

@@ -125,7 +125,7 @@ def test_a_file_that_is_not_there_or_too_large(tmp_path):
         ("audit_interval: true", ", line 6: audit_interval: true is not possible here"),
         (
             "rounds: {lenght: 5}",
-            ", line 6: rounds.lenght: unknown key; known keys are audit_interval",
+            ", line 6: rounds.lenght: unknown key; known keys are audit_growth, audit_interval",
         ),
         ("rounds: 5", ", line 6: rounds: Input should be a valid dictionary"),
         ("max_force: .nan", ", line 6: max_force: Input should be a finite number"),

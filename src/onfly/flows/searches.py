@@ -117,7 +117,7 @@ class OnTheFlyRelaxMaker(_SearchMaker):
     decisions
         Labels of one structure that may decide before the run gives up; None is 10.
     calls
-        Whether the criterion asks for labels on the way as well; None is True.
+        Whether the criterion asks for labels on the way as well; None is False.
     mode, label_maker, round_maker, publish_maker, campaign
         As of `OnTheFlyMaker`.
     result_maker
@@ -213,7 +213,7 @@ class OnTheFlyNebMaker(_SearchMaker):
         Rounds of labels before the run gives up; None is 10.
     calls
         Whether the criterion asks for labels of other images, and on the way to the ends; None is
-        True.
+        False.
     mode, label_maker, round_maker, publish_maker, campaign
         As of `OnTheFlyMaker`.
     result_maker

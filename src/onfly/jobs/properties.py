@@ -65,6 +65,17 @@ class PropertiesMaker(Maker):
     label_maker
         The labeller, to compare with; None leaves it out.
 
+    Raises
+    ------
+    ModelNotFoundError
+        By the job: the library has no such model.
+    ValueError
+        By the job: the model is one of a molecule, which has no such properties.
+
+    Notes
+    -----
+    Energies are in eV, volumes in Å³, elastic constants and bulk moduli in GPa, frequencies in THz.
+
     Examples
     --------
     >>> maker = PropertiesMaker(spec=PropertiesSpec(kinds=["eos", "elastic"]))

@@ -123,7 +123,8 @@ class _Segment:
         self.state = state
         self.predictor = run.predictor(options.member, options.monitor_interval)
         self.calibrations = run.calibrations()
-        self.criterion = self._criterion(options.watch_only or self.closing or not first.calls)
+        quiet = self.searching and not first.calls
+        self.criterion = self._criterion(options.watch_only or self.closing or quiet)
         self.driver = self._driver(self.criterion, supplied)
         rounds = self.spec.rounds
         self.audits = AuditSchedule(rounds.audit_interval, self.key)

@@ -117,10 +117,10 @@ class MDStage(Spec):
         "up; `null` is 10.",
     )
     calls: bool = Field(
-        True,
+        False,
         description="For `relax` and `neb`: whether the criterion asks for labels on the way and "
-        "at images of a path; `false` leaves it to the guards and to the labels that decide, which "
-        "costs fewer labels and trusts the model to find the way.",
+        "at images of a path as well; `false` leaves it to the guards and to the labels that "
+        "decide, which costs fewer labels and trusts the model to find the way.",
     )
     cell: bool = Field(
         False, description="For `relax`: whether the cell is relaxed as well, at `pressure`."
