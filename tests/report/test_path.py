@@ -10,9 +10,10 @@ from onfly.report.data import load_run
 from onfly.report.figures_path import barrier
 from onfly.report.page import sections
 from onfly.report.plot import style
+from onfly.report.tables import facts, tiles
 from onfly.schemas import from_any_structure, to_structure
 from onfly.schemas.search import BarrierDoc, BarrierValue, ImageDoc
-from onfly.testing.models import toy_run, write_toy_run
+from onfly.testing.models import toy_run, toy_spec, write_toy_run
 
 
 @pytest.fixture
@@ -64,3 +65,38 @@ def test_a_damaged_document_is_a_problem_and_no_crash(folder):
     data = load_run(folder)
     assert data.barrier is None
     assert any("barrier.json" in problem for problem in data.problems)
+
+
+@pytest.mark.parametrize(
+    ("stage", "proof", "title"),
+    [
+        (
+            {"driver": "relax", "fmax": 0.03},
+            "labels of the relaxed configuration keep",
+            "Relaxation",
+        ),
+        ({"driver": "neb"}, "labels of ends and saddle keep", "Path"),
+    ],
+)
+def test_the_page_of_a_search_says_nothing_of_blocks_and_audits(
+    tmp_path, monkeypatch, stage, proof, title
+):
+    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path))
+    walkers = 3 if stage["driver"] == "neb" else 1
+    spec = toy_spec(stages=[{"n_steps": 20, **stage}], walkers=walkers, proof={})
+    data = load_run(
+        RunWorkspace(tmp_path, write_toy_run(tmp_path, toy_run(spec=spec)).run_id).folder
+    )
+    rows = dict(facts(data))
+    assert rows["Proof"].startswith(proof)
+    assert "0.03 eV/Å" in rows["Proof"] or stage["driver"] == "neb"
+    assert "only the end is labelled" in rows["Calls for a label when"]
+    assert not {"Audits", "Time step"} & set(rows)
+    assert not any("Audits" in tile["name"] for tile in tiles(data))
+    with style():
+        parts = {section.key: section for section in sections(data)}
+    assert parts["dynamics"].title == title
+    assert not any("audit" in text for part in parts.values() for text in part.missing)
+    # MD has them all
+    plain = load_run(RunWorkspace(tmp_path, write_toy_run(tmp_path, toy_run("md")).run_id).folder)
+    assert {"Audits", "Time step"} <= set(dict(facts(plain)))

@@ -26,6 +26,7 @@ from onfly.report.records import (
     Counts,
     Identity,
     LabelRow,
+    Search,
     Stage,
     Tolerance,
     TrainingRow,
@@ -214,8 +215,15 @@ def load_run(folder: str | Path) -> RunReportData:
         properties=model.properties if model else None,
         versions=model.versions if model else {},
         barrier=_barrier(workspace, problems),
+        search=_search(spec.trajectories.stages[0]),
         problems=tuple(problems),
     )
+
+
+def _search(stage: MDStage) -> Search | None:
+    if not stage.searches:
+        return None
+    return Search(stage.driver, stage.resolved_fmax, stage.calls)
 
 
 def _barrier(workspace: RunWorkspace, problems: list[str]) -> BarrierDoc | None:

@@ -94,7 +94,9 @@ def sections(data: RunReportData) -> list[Section]:
         ),
         (
             "dynamics",
-            "Molecular dynamics",
+            {"relax": "Relaxation", "neb": "Path"}[data.search.driver]
+            if data.search
+            else "Molecular dynamics",
             [figures_path.barrier(data)]
             if data.barrier
             else [figures_md.md_history(data), figures_md.doubt(data)],
@@ -114,7 +116,7 @@ def sections(data: RunReportData) -> list[Section]:
         quality: list[dict[str, str]] = []
         if key == "labels" and data.labels and not data.judged:
             missing.append("No error is known yet: that needs a label after the first one.")
-        if key == "labels" and data.judged and not data.audits:
+        if key == "labels" and data.judged and not data.audits and not data.search:
             missing.append("No audit was made yet, so the accuracy is not proven.")
         if key == "labels" and data.n_unjudged:
             missing.append(f"{data.n_unjudged} audits could not be computed: they count as failed.")

@@ -20,6 +20,7 @@ __all__ = [
     "Counts",
     "Identity",
     "LabelRow",
+    "Search",
     "Stage",
     "Tolerance",
     "TrainingRow",
@@ -247,6 +248,30 @@ class Verdict:
     confidence: float = 0.95
     n_audits: int = 0
     n_failed: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a relaxation or a path is decided.
+
+    Parameters
+    ----------
+    driver
+        ``"relax"`` or ``"neb"``.
+    fmax
+        Largest force at the end, by model and label (eV/Å).
+    calls
+        Whether the criterion asks for labels on the way as well.
+
+    Examples
+    --------
+    >>> Search("relax", 0.02, False).fmax
+    0.02
+    """
+
+    driver: str
+    fmax: float
+    calls: bool
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from onfly.report.records import (
     Counts,
     Identity,
     LabelRow,
+    Search,
     Stage,
     Tolerance,
     TrainingRow,
@@ -83,6 +84,8 @@ class RunReportData:
         Properties of the crystal, where they were measured.
     barrier
         Of a run that looked for a path.
+    search
+        Of a run that relaxes or looks for a path; None for MD.
 
     Examples
     --------
@@ -119,6 +122,7 @@ class RunReportData:
     properties: PropertiesDoc | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     barrier: BarrierDoc | None = None
+    search: Search | None = None
     problems: tuple[str, ...] = ()
 
     def tolerance(self, quantity: str) -> float | None:

@@ -104,9 +104,11 @@ def tiles(data: RunReportData) -> list[dict[str, str]]:
     if len(data.trajectories) > 1:
         steps += f" of {len(data.trajectories)} trajectories"
     simulated = f"{number(data.simulated_fs / 1000)} ps" if data.has_clock else str(data.n_steps)
-    result.append(
-        {"name": "Simulated", "value": simulated, "more": steps if data.has_clock else "MD steps"}
-    )
+    if data.search:
+        result.append({"name": "Steps", "value": str(data.n_steps), "more": "on the model"})
+    else:
+        more = steps if data.has_clock else "MD steps"
+        result.append({"name": "Simulated", "value": simulated, "more": more})
     more = labels_text(data.counts)
     result.append(
         {"name": "Reference calculations", "value": str(data.counts.n_labels), "more": more}
@@ -130,7 +132,7 @@ def tiles(data: RunReportData) -> list[dict[str, str]]:
                 "more": f"whole run: {percent(low)} to {percent(high)} of steps (95 % confidence)",
             }
         )
-    else:
+    elif not data.search:
         result.append({"name": "Audits within tolerance", "value": NONE, "more": "no audit yet"})
     total = sum(data.cpu_seconds.values())
     if total:
@@ -155,10 +157,22 @@ def _time_step(data: RunReportData) -> str:
     return f"{', '.join(f'{v:g}' for v in sorted(steps))} fs" if steps else "not recorded yet"
 
 
+def _calls(data: RunReportData) -> str:
+    if data.search and not data.search.calls:
+        return "a guard stops a step; otherwise only the end is labelled"
+    return f"the risk to exceed it is above {100 * data.max_probability:g} %"
+
+
 def proof_text(data: RunReportData) -> str:
     """What a model called ready promises."""
     if not data.attempts:
         return "none is wanted"
+    if data.search:
+        where = "the relaxed configuration" if data.search.driver == "relax" else "ends and saddle"
+        return (
+            f"labels of {where} keep the tolerance, with forces of at most "
+            f"{data.search.fmax:g} eV/Å"
+        )
     blocks = "1 closing block" if data.attempts == 1 else f"up to {data.attempts} closing blocks"
     return (
         f"at least {percent(data.required_coverage)} of the steps keep the tolerance, at "
@@ -181,10 +195,7 @@ def facts(data: RunReportData) -> list[tuple[str, str]]:
         ("Foundation model", data.foundation),
         ("Reference calculations", " · ".join(labelled) or NONE),
         ("Tolerance", tolerance_text(data)),
-        (
-            "Calls for a label when",
-            f"the risk to exceed it is above {100 * data.max_probability:g} %",
-        ),
+        ("Calls for a label when", _calls(data)),
         ("Audits", f"at random steps, one in {every:g} on average" if every else "switched off"),
         ("Proof", proof_text(data)),
         ("Trajectories", str(len(data.trajectories) or NONE)),
@@ -192,6 +203,8 @@ def facts(data: RunReportData) -> list[tuple[str, str]]:
         ("Posterior", posterior),
         ("Seed", str(name.seed)),
     ]
+    if data.search:
+        rows = [row for row in rows if row[0] not in ("Audits", "Time step")]
     if name.energy_offset is not None:
         rows.append(("Energy offset", f"{name.energy_offset:.4f} eV (foundation minus reference)"))
     if name.model_id is not None:
