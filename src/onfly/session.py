@@ -41,7 +41,14 @@ from onfly.schemas import (
 )
 from onfly.settings import OnflySettings, get_settings
 
-__all__ = ["OpenRun", "Session", "calibration_docs", "drift_in_prior_stds", "likelihood_scales"]
+__all__ = [
+    "OpenRun",
+    "Session",
+    "calibration_docs",
+    "calibrations_of",
+    "drift_in_prior_stds",
+    "likelihood_scales",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -135,11 +142,7 @@ class OpenRun:
 
     def calibrations(self) -> Calibrations:
         """Return the calibrations of the run."""
-        return Calibrations(
-            Calibration(**self.doc.calibration.model_dump()),
-            ForceCalibration(**self.doc.force_calibration.model_dump()),
-            StressCalibration(**self.doc.stress_calibration.model_dump()),
-        )
+        return calibrations_of(self.doc)
 
     def ledger(self) -> Ledger:
         """Read the ledger."""
@@ -213,6 +216,15 @@ def drift_in_prior_stds(state: PosteriorState, posterior: Posterior, potential: 
     prior_std = getattr(posterior, "prior_std", None) or potential.defaults.prior_std
     prior = GaussianPrior.around(potential.parameters(), prior_std, scale=potential.prior_scale())
     return math.sqrt(sum(prior.drift(member) ** 2 for member in state.members) / len(state.members))
+
+
+def calibrations_of(doc: PosteriorDoc | FineTunedModelDoc) -> Calibrations:
+    """Return the calibrations of a run or a model."""
+    return Calibrations(
+        Calibration(**doc.calibration.model_dump()),
+        ForceCalibration(**doc.force_calibration.model_dump()),
+        StressCalibration(**doc.stress_calibration.model_dump()),
+    )
 
 
 def calibration_docs(calibrations: Calibrations) -> dict[str, Any]:

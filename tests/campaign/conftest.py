@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 from ase.build import bulk
 from jobflow import JobStore
 from maggma.stores import MemoryStore
@@ -76,3 +79,23 @@ def make_maker():
         )
 
     return build
+
+
+def config(tmp_path, n, **changes):
+    """Write a campaign of some metals; `changes` replace its keys."""
+    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in metals(n)]))
+    content = {
+        "campaign": "here",
+        "structures": {"pymatgen": "structures.json"},
+        "foundation_model": "toy",
+        "threshold": "100 meV",
+        "labeller": "emt",
+        "stages": [{"n_steps": 6, "temperature": 300, "time_step": 2.0}],
+        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
+        "audit_interval": 4,
+        "n_workers": 1,
+        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
+    }
+    path = tmp_path / "campaign.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return str(path)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import typer
-import yaml
 from fireworks import FWorker
 from fireworks.core.rocket_launcher import rapidfire
 from typer.testing import CliRunner
@@ -19,7 +18,7 @@ from onfly.flows.waves import waves_of
 from onfly.library import ModelLibrary
 from onfly.spec.classes import ClassCampaignSpec
 from tests.campaign.cluster import Cluster
-from tests.campaign.conftest import metals
+from tests.campaign.conftest import config, metals
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
 
@@ -49,28 +48,19 @@ def test_waves_go_on_past_a_compound_that_fails(cluster, tmp_path):
     maker = CampaignMaker(campaign="alloys")
     runs = {maker.run_id(s): s for s in structures}
     (bad, good), (last,) = waves_of(ClassCampaignSpec.model_validate(LEARNING), runs)
-    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in structures]))
-    content = {
-        "campaign": "alloys",
-        "structures": {"pymatgen": "structures.json"},
-        "foundation_model": "toy",
-        "threshold": "100 meV",
-        "labeller": "emt",
-        "stages": [{"n_steps": 6, "temperature": 300, "time_step": 2.0}],
-        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
-        "audit_interval": 5,
-        "n_workers": 1,
-        "mode": "resident",
-        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
-        "class_model": LEARNING,
-        "overrides": {bad: {"labeller": BAD}},
-    }
-    path = tmp_path / "campaign.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = config(
+        tmp_path,
+        3,
+        campaign="alloys",
+        audit_interval=5,
+        mode="resident",
+        class_model=LEARNING,
+        overrides={bad: {"labeller": BAD}},
+    )
     app = typer.Typer()
     submit.register(app)
     status.register(app)
-    words = ["submit", str(path), "--to", "fireworks", "--launchpad", str(cluster.launchpad_file)]
+    words = ["submit", path, "--to", "fireworks", "--launchpad", str(cluster.launchpad_file)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "3 of 3 compounds" in result.output

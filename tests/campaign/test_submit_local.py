@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import typer
-import yaml
 from typer.testing import CliRunner
 
 from onfly.artifacts.workspace import RunWorkspace
@@ -14,7 +11,7 @@ from onfly.cli import run, submit
 from onfly.cli.start_file import read_start
 from onfly.library import ModelLibrary
 from onfly.settings import get_settings
-from tests.campaign.conftest import metals
+from tests.campaign.conftest import config, metals
 
 
 @pytest.fixture
@@ -23,25 +20,6 @@ def app():
     submit.register(app)
     run.register(app)
     return app
-
-
-def config(tmp_path, n, **changes):
-    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in metals(n)]))
-    content = {
-        "campaign": "here",
-        "structures": {"pymatgen": "structures.json"},
-        "foundation_model": "toy",
-        "threshold": "100 meV",
-        "labeller": "emt",
-        "stages": [{"n_steps": 6, "temperature": 300, "time_step": 2.0}],
-        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
-        "audit_interval": 4,
-        "n_workers": 1,
-        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
-    }
-    path = tmp_path / "campaign.yaml"
-    path.write_text(yaml.safe_dump(content | changes))
-    return str(path)
 
 
 def invoke(app, *words):

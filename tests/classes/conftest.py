@@ -13,23 +13,10 @@ from onfly.schemas import to_atoms, to_structure
 from onfly.settings import get_settings
 from onfly.spec.classes import ClassFitSpec
 from onfly.testing.models import crystal, toy_label, toy_run, write_toy_run
+from tests.campaign.conftest import machine  # noqa: F401  # a fixture that is used by itself
 
 PAIRS = (("Cu", "Au"), ("Cu", "Ag"), ("Ag", "Au"), ("Ni", "Cu"))
 QUICK = ClassFitSpec(n_steps=60, replay=6, check=6, folds=0)
-
-
-@pytest.fixture(autouse=True)
-def machine(tmp_path, monkeypatch):
-    """Settings of a machine of its own."""
-    monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "artifacts"))
-    monkeypatch.setenv("ONFLY_STORE_DIR", str(tmp_path / "store"))
-    monkeypatch.setenv("ONFLY_CONFIG_FILE", str(tmp_path / "onfly.yaml"))
-    (tmp_path / "onfly.yaml").write_text("")
-    monkeypatch.setenv("ONFLY_N_WORKERS", "1")
-    monkeypatch.delenv("JOBFLOW_CONFIG_FILE", raising=False)
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
 
 
 def alloy_labels(pair, run_id, n=5, shift=0.0, **fields):

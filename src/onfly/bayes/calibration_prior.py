@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
-__all__ = ["FEWEST_RUNS", "GammaPrior", "fit_gamma_prior"]
+__all__ = ["FEWEST_RUNS", "GammaPrior", "fit_gamma_prior", "negative_log_posterior"]
 
 # below this, what differs between compounds cannot be seen
 FEWEST_RUNS = 5
@@ -44,6 +44,31 @@ class GammaPrior:
     shape: float
     rate: float
     n_runs: int
+
+
+def negative_log_posterior(
+    log_shape: float,
+    log_ratio: float,
+    counts: np.ndarray,
+    sums: np.ndarray,
+    base: tuple[float, float],
+) -> float:
+    """Return -log of the density of a prior, given the errors of runs, without constants.
+
+    Parameters
+    ----------
+    log_shape, log_ratio
+        log a and log(b/a).
+    counts, sums
+        n and M of each run, shape (R,).
+    base
+        Shape and rate that the weak prior over both is centred on.
+    """
+    a, b = np.exp(log_shape), np.exp(log_shape + log_ratio)
+    n, m = counts / 2, sums / 2
+    terms = a * np.log(b) - gammaln(a) + gammaln(a + n) - (a + n) * np.log(b + m)
+    pull = (log_shape - np.log(base[0])) ** 2 + (log_ratio - np.log(base[1] / base[0])) ** 2
+    return float(-terms.sum() + 0.5 * pull / LOG_STD**2)
 
 
 def fit_gamma_prior(
@@ -77,21 +102,19 @@ def fit_gamma_prior(
         raise ValueError(f"{n.shape} counts and {m.shape} sums do not belong together")
     if not (np.isfinite(n).all() and np.isfinite(m).all() and (n >= 0).all() and (m >= 0).all()):
         raise ValueError("counts and sums of a calibration must be finite and not negative")
-    n, m = n[n > 0] / 2, m[n > 0] / 2
+    m, n = m[n > 0], n[n > 0]
     if len(n) < FEWEST_RUNS:
         raise ValueError(
             f"{len(n)} earlier runs with errors are too few to learn a prior from: "
             f"{FEWEST_RUNS} are needed"
         )
-    centre = np.log([base[0], base[1] / base[0]])
-
-    def loss(x: np.ndarray) -> float:
-        a, b = float(np.exp(x[0])), float(np.exp(x[0] + x[1]))
-        terms = a * np.log(b) - gammaln(a) + gammaln(a + n) - (a + n) * np.log(b + m)
-        return float(-terms.sum() + 0.5 * np.sum(((x - centre) / LOG_STD) ** 2))
-
     # the variance of an error needs a > 1 to exist before the first label
     bounds = [(0.0, float(np.log(LARGEST_SHAPE))), (-8.0, 8.0)]
-    found = minimize(loss, centre, method="L-BFGS-B", bounds=bounds)
+    found = minimize(
+        lambda x: negative_log_posterior(x[0], x[1], n, m, base),
+        np.log([base[0], base[1] / base[0]]),
+        method="L-BFGS-B",
+        bounds=bounds,
+    )
     shape = float(np.exp(found.x[0]))
     return GammaPrior(shape, shape * float(np.exp(found.x[1])), len(n))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from monty.json import jsanitize
-
 from onfly.classes.document import ClassModelDoc
 from onfly.library.builders import OutputBuilder
-from onfly.library.documents import aware, weights_reference
+from onfly.library.documents import aware, plain, weights_reference
 from onfly.library.indexes import OUTPUT_INDEXES, Index, ensure_indexes
 
 __all__ = ["CLASS_INDEXES", "ClassBuilder", "class_from_record", "class_record"]
@@ -26,13 +24,10 @@ def class_record(
     doc: ClassModelDoc, weights: dict[str, str] | None, source: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the document as the collection keeps it: without weights, with where they are."""
-    record = doc.model_copy(update={"weights": None}).model_dump() | {
-        "weights_reference": weights,
-        "source": source,
-        "last_updated": datetime.now(UTC),
-    }
-    plain: dict[str, Any] = jsanitize(record, strict=True, allow_bson=True, enum_values=True)
-    return plain
+    return plain(
+        doc.model_copy(update={"weights": None}).model_dump()
+        | {"weights_reference": weights, "source": source, "last_updated": datetime.now(UTC)}
+    )
 
 
 def class_from_record(record: dict[str, Any]) -> ClassModelDoc:

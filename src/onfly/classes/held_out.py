@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import gammaln
 
+from onfly.bayes.calibration_prior import negative_log_posterior
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import PosteriorState, posterior_from_dict
 from onfly.classes.breadth import errors_of
 from onfly.classes.document import HeldOutDoc
 from onfly.classes.examples import Example, predict, rms
 from onfly.classes.loading import reweighed
+from onfly.classes.target import example_data
 from onfly.dynamics.predictor import Predictor
 from onfly.learning.target import PotentialTarget
 from onfly.potentials import Params, Potential
@@ -76,9 +77,8 @@ def folds_of(compounds: Sequence[str], n_folds: int, seed: int) -> list[list[str
 def gamma_prior(z2: Sequence[np.ndarray], shape: float, rate: float) -> tuple[float, float]:
     """Return the Gamma prior of λ that makes the errors of several compounds most probable.
 
-    Each compound has a λ of its own, e_i ~ N(0, σ_i²/λ); integrated over λ, n errors with
-    M = Σ (e_i/σ_i)² have the density Γ(a + n/2)/Γ(a) · b^a · (b + M/2)^-(a + n/2). A weak pull, as
-    of one compound, leads towards the foundation's prior where the compounds are few.
+    Each compound has a λ of its own, as each run in `onfly.bayes.calibration_prior`, and the weak
+    prior is centred on the foundation's.
 
     Parameters
     ----------
@@ -90,18 +90,11 @@ def gamma_prior(z2: Sequence[np.ndarray], shape: float, rate: float) -> tuple[fl
     counts = np.array([len(v) for v in z2], dtype=float)
     sums = np.array([float(np.sum(v)) for v in z2])
 
-    def loss(x: np.ndarray) -> float:
-        a, b = math.exp(x[0]), math.exp(x[1])
-        value = (
-            gammaln(a + counts / 2)
-            - gammaln(a)
-            + a * math.log(b)
-            - (a + counts / 2) * np.log(b + sums / 2)
-        )
-        pull = (x[0] - math.log(shape)) ** 2 + (x[1] - x[0] - math.log(rate / shape)) ** 2
-        return float(-value.sum() + 0.5 * pull)
-
-    found = minimize(loss, [math.log(shape), math.log(rate)], method="Nelder-Mead")
+    found = minimize(
+        lambda x: negative_log_posterior(x[0], x[1] - x[0], counts, sums, (shape, rate)),
+        [math.log(shape), math.log(rate)],
+        method="Nelder-Mead",
+    )
     a, b = np.exp(found.x)
     bounded = float(np.clip(a, *SHAPES))
     return bounded, float(b * bounded / a)
@@ -221,16 +214,8 @@ def _run_from(
 def _target(
     potential: Potential, examples: Sequence[Example], scales: LikelihoodScales
 ) -> PotentialTarget:
-    periodic = all(e.atoms.pbc.all() for e in examples)
-    return PotentialTarget(
-        potential,
-        [potential.graph(e.atoms) for e in examples],
-        [e.energy for e in examples],
-        [e.forces for e in examples],
-        [e.stress for e in examples] if periodic else None,
-        scales,
-        atoms=[e.atoms for e in examples],
-    )
+    atoms = [e.atoms for e in examples]
+    return PotentialTarget(potential, *example_data(potential, examples), scales, atoms=atoms)
 
 
 def _moved(state: PosteriorState, own: Params) -> float:

@@ -25,7 +25,7 @@ from onfly.classes.builder import CLASS_INDEXES, ClassBuilder, class_from_record
 from onfly.classes.document import ClassModelDoc
 from onfly.classes.names import PREFIX, ClassModelError, ClassName
 from onfly.library.indexes import ensure_indexes
-from onfly.potentials import Params
+from onfly.library.weights import store_blobs
 from onfly.schemas import WeightsBlob
 from onfly.settings import OnflySettings, get_settings
 from onfly.stores import job_store, sibling
@@ -144,22 +144,20 @@ class ClassLibrary:
             )
         return found[version]
 
-    def publish(self, doc: ClassModelDoc, params: Params) -> ClassModelDoc:
-        """Write a new version: files, weights in the store of large data, then the document.
+    def publish(self, doc: ClassModelDoc) -> ClassModelDoc:
+        """Write a new version: its document here, weights in the store of large data, then there.
 
         Parameters
         ----------
         doc
-            Its version is raised if another update has taken it.
-        params
-            The weights; those that the document names.
+            Its weights are in a file; its version is raised if another update has taken it.
 
         Returns
         -------
         ClassModelDoc
             As it was written.
         """
-        doc = self.write_files(doc, params)
+        doc = self.write_document(doc)
         self.store(doc)
         return doc
 
@@ -170,22 +168,12 @@ class ClassLibrary:
         record = class_record(doc, {"blob_uuid": _blob_uuid(doc), "store": DATA_STORE})
         check_document_size(record, self.settings.MAX_DOC_MB, f"class model {doc.class_id}")
         blob = encode_blob(self.artifact_store.load_bytes(doc.weights_file))
-        self.data_store.update(
-            {
-                "blob_uuid": _blob_uuid(doc),
-                "job_uuid": doc.class_id,
-                "job_index": 1,
-                "data": [blob.model_dump()],
-            },
-            key="blob_uuid",
-        )
+        store_blobs(self.data_store, _blob_uuid(doc), doc.class_id, [blob])
         ensure_indexes(self.classes_store, CLASS_INDEXES, unique="class_id")
         self.classes_store.update(record, key="class_id")
 
-    def write_files(self, doc: ClassModelDoc, params: Params) -> ClassModelDoc:
-        """Write weights and document into the artifact directory; see `publish`."""
-        ref = self.artifact_store.save_tensors(params, f"{FOLDER}/weights")
-        doc = doc.model_copy(update={"weights_file": ref})
+    def write_document(self, doc: ClassModelDoc) -> ClassModelDoc:
+        """Write the document into the artifact directory; see `publish`."""
         while True:
             path = document_path(self.artifact_store.root, doc.name, doc.version)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,8 +184,7 @@ class ClassLibrary:
                 update = {"version": version, "class_id": f"{doc.name}@{version}"}
                 doc = doc.model_copy(update=update)
                 continue
-            bare = doc.model_copy(update={"weights": None})
-            atomic_write(path, bare.model_dump_json(indent=1).encode())
+            _write(doc, path)
             return doc
 
     def fetch_weights(self, doc: ClassModelDoc) -> None:
@@ -212,8 +199,7 @@ class ClassLibrary:
             self._fetch(doc)
         path = document_path(self.artifact_store.root, doc.name, doc.version)
         if not path.is_file():
-            bare = doc.model_copy(update={"weights": None})
-            atomic_write(path, bare.model_dump_json(indent=1).encode())
+            _write(doc, path)
 
     def _fetch(self, doc: ClassModelDoc) -> None:
         record: Any = self.classes_store.query_one({"class_id": doc.class_id}) or {}
@@ -234,6 +220,11 @@ class ClassLibrary:
         content = decode_blob(blob, source)
         decode_tensors(content, source=source)
         self.artifact_store.save_bytes(content, f"{FOLDER}/weights", ".safetensors")
+
+
+def _write(doc: ClassModelDoc, path: Path) -> None:
+    bare = doc.model_copy(update={"weights": None})
+    atomic_write(path, bare.model_dump_json(indent=1).encode())
 
 
 def find_class(

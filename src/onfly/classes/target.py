@@ -16,7 +16,19 @@ from onfly.classes.examples import Example
 from onfly.learning.target import PotentialTarget
 from onfly.potentials import Params, Potential
 
-__all__ = ["ClassTarget", "class_target"]
+__all__ = ["ClassTarget", "class_target", "example_data"]
+
+
+def example_data(potential: Potential, examples: Sequence[Example]) -> tuple[Any, Any, Any, Any]:
+    """Return graphs, energies, forces and stresses of examples, as a target takes them."""
+    # a molecule has no volume, and would make the stress of its minibatch NaN
+    periodic = all(e.atoms.pbc.all() for e in examples)
+    return (
+        [potential.graph(e.atoms) for e in examples],
+        [e.energy for e in examples],
+        [e.forces for e in examples],
+        [e.stress for e in examples] if periodic else None,
+    )
 
 
 class ClassTarget(PotentialTarget):
@@ -29,17 +41,8 @@ class ClassTarget(PotentialTarget):
 
     def __init__(self, potential: Potential, examples: Sequence[Example]) -> None:
         scales = LikelihoodScales.for_threshold(None, n_atoms=3)
-        # a molecule has no volume, and would make the stress of its minibatch NaN
-        periodic = all(e.atoms.pbc.all() for e in examples)
-        super().__init__(
-            potential,
-            [potential.graph(e.atoms) for e in examples],
-            [e.energy for e in examples],
-            [e.forces for e in examples],
-            [e.stress for e in examples] if periodic else None,
-            scales,
-            atoms=[e.atoms for e in examples],
-        )
+        atoms = [e.atoms for e in examples]
+        super().__init__(potential, *example_data(potential, examples), scales, atoms=atoms)
         options: dict[str, Any] = {"dtype": torch.float64, "device": potential.device}
         self._width = torch.tensor([e.width for e in examples], **options)
         sizes = torch.tensor([len(e.atoms) for e in examples], **options)

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from onfly.classes.selection import Selection
 from onfly.potentials import Params, Potential, load_foundation
 from onfly.potentials.families import TRUST
 from onfly.schemas import LabelDoc, to_atoms
+from onfly.schemas.packages import installed_versions
 from onfly.settings import OnflySettings, get_settings
 from onfly.spec import FoundationSpec
 from onfly.spec.classes import ClassFitSpec
@@ -226,10 +226,10 @@ def update_class(
         settings=spec,
         weights_file=classes.artifact_store.save_tensors(fitted.params, f"{FOLDER}/weights"),
         cpu_seconds=cpu | {"total": time.process_time() - start},
-        versions=_versions(),
+        versions=installed_versions(_PACKAGES),
     )
-    write = classes.publish if store else classes.write_files
-    doc = write(doc, fitted.params)
+    write = classes.publish if store else classes.write_document
+    doc = write(doc)
     work.clear()
     logger.info("class model %s of %d labels", doc.class_id, doc.n_labels)
     return ClassUpdate(doc, True)
@@ -331,14 +331,4 @@ def _compounds(
             force_rmse=rms([force1[k] for k in which]),
             force_rmse_before=rms([force0[k] for k in which]),
         )
-    return found
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found

@@ -172,6 +172,10 @@ class StagedDriver:
     (115, (1, 2))
     """
 
+    criterion: Criterion
+    calibration: Calibrations
+    calculator: DriverCalculator
+
     def __init__(
         self,
         stages: Sequence[MDStage],
@@ -202,6 +206,17 @@ class StagedDriver:
             time += taken * self.stage_time_step(stage, atoms)
             step -= taken
         return time
+
+    def _tripped(self, state: MDState, problem: str) -> tuple[MDState, Event]:
+        """Stay at the accepted state, and have it labelled unless it is."""
+        if state.source == "label":
+            return state, Exploded(problem)
+        atoms, criterion = state.to_atoms(), self.criterion
+        prediction = self.calculator.predictor.predict(
+            atoms, stress=needs_stress(criterion), forces_std=criterion.needs_forces_std
+        )
+        assessment = criterion.assess(prediction, self.calibration)
+        return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)
 
 
 class MDDriver(StagedDriver):
@@ -339,6 +354,7 @@ class MDDriver(StagedDriver):
         except (FloatingPointError, ValueError, np.linalg.LinAlgError) as error:
             if np.isfinite(dynamics.atoms.positions).all():
                 raise
+            self._dynamics = None
             return self._tripped(state, f"the step is not finite ({error})")
         prediction, assessment = calculator.prediction, None
         if prediction is not None and prediction.watched:
@@ -347,13 +363,15 @@ class MDDriver(StagedDriver):
             assessment = self.criterion.assess(prediction, self.calibration)
             if assessment.fires:
                 self._dynamics = None
-                atoms = self._evaluated()
-                request = LabelRequest("uncertain", atoms, state.step + 1, prediction, assessment)
-                return state, request
+                at: Any = calculator.atoms
+                return state, LabelRequest(
+                    "uncertain", at.copy(), state.step + 1, prediction, assessment
+                )
         new = self._accepted(state, dynamics)
         target = self.stages[index].temperature_at(within)
         problem = self.guards.check(new, target, self.initial_volume)
         if problem is not None:
+            self._dynamics = None
             return self._tripped(state, problem)
         self._state = new
         return new, Moved(
@@ -362,11 +380,6 @@ class MDDriver(StagedDriver):
             prediction=prediction,
             assessment=assessment,
         )
-
-    def _evaluated(self) -> Atoms:
-        """Return the configuration that the calculator evaluated last."""
-        atoms: Any = self.calculator.atoms
-        return atoms.copy()
 
     def _accepted(self, state: MDState, dynamics: Any) -> MDState:
         atoms, results = dynamics.atoms, self.calculator.results
@@ -384,17 +397,3 @@ class MDDriver(StagedDriver):
             integrator=capture(dynamics),
             screen={} if screen is None else screen.to_arrays(),
         )
-
-    def _tripped(self, state: MDState, problem: str) -> tuple[MDState, Event]:
-        """Roll back to the accepted state, and have it labelled unless it is."""
-        self._dynamics = None
-        if state.source == "label":
-            return state, Exploded(problem)
-        atoms = state.to_atoms()
-        prediction = self.calculator.predictor.predict(
-            atoms,
-            stress=needs_stress(self.criterion),
-            forces_std=self.criterion.needs_forces_std,
-        )
-        assessment = self.criterion.assess(prediction, self.calibration)
-        return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)

@@ -21,7 +21,6 @@ from onfly.dynamics.correction import (
 from onfly.dynamics.criteria import Calibrations, Criterion, needs_stress
 from onfly.dynamics.driver import (
     Event,
-    Exploded,
     Finished,
     LabelRequest,
     Moved,
@@ -88,6 +87,8 @@ class RelaxDriver(StagedDriver):
     >>> issubclass(RelaxDriver, StagedDriver)
     True
     """
+
+    calculator: CorrectedCalculator
 
     def __init__(
         self,
@@ -253,19 +254,6 @@ class RelaxDriver(StagedDriver):
             integrator=kept | variables,
             screen={},
         )
-
-    def _tripped(self, state: MDState, problem: str) -> tuple[MDState, Event]:
-        """Stay at the accepted state, and have it labelled unless it is."""
-        if state.source == "label":
-            return state, Exploded(problem)
-        atoms = state.to_atoms()
-        prediction = self.predictor.predict(
-            atoms,
-            stress=needs_stress(self.criterion),
-            forces_std=self.criterion.needs_forces_std,
-        )
-        assessment = self.criterion.assess(prediction, self.calibration)
-        return state, LabelRequest("guard", atoms, state.step, prediction, assessment, problem)
 
 
 def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

@@ -35,6 +35,8 @@ class _SearchMaker(Maker):
     fmax: float | str | None = None
     n_steps: int | None = None
     optimizer: Literal["bfgs", "lbfgs", "fire"] | None = None
+    decisions: int | None = None
+    calls: bool | None = None
     seed: int | None = None
     mode: Literal["chained", "resident"] = "chained"
     label_maker: Maker | None = None
@@ -55,7 +57,7 @@ class _SearchMaker(Maker):
                     f"the spec of {type(self).__name__} has one stage with `driver: {self._DRIVER}`"
                 )
             given = stage.model_dump()
-        names = ("fmax", "n_steps", "optimizer", *self._FIELDS)
+        names = ("fmax", "n_steps", "optimizer", "decisions", "calls", *self._FIELDS)
         return MDStage(**given | {n: v for n in names if (v := getattr(self, n)) is not None})
 
     def _maker(self, walkers: int) -> OnTheFlyMaker:
@@ -143,12 +145,10 @@ class OnTheFlyRelaxMaker(_SearchMaker):
     name: str = "on-the-fly relaxation"
     cell: bool | None = None
     pressure: float | None = None
-    decisions: int | None = None
-    calls: bool | None = None
     result_maker: RelaxationResultMaker = field(default_factory=RelaxationResultMaker)
 
     _DRIVER: ClassVar[str] = "relax"
-    _FIELDS: ClassVar[tuple[str, ...]] = ("cell", "pressure", "decisions", "calls")
+    _FIELDS: ClassVar[tuple[str, ...]] = ("cell", "pressure")
 
     def make(
         self,
@@ -242,12 +242,10 @@ class OnTheFlyNebMaker(_SearchMaker):
     climb: bool | None = None
     tangent: Literal["improvedtangent", "aseneb"] | None = None
     spring: float | None = None
-    decisions: int | None = None
-    calls: bool | None = None
     result_maker: BarrierResultMaker = field(default_factory=BarrierResultMaker)
 
     _DRIVER: ClassVar[str] = "neb"
-    _FIELDS: ClassVar[tuple[str, ...]] = ("climb", "tangent", "spring", "decisions", "calls")
+    _FIELDS: ClassVar[tuple[str, ...]] = ("climb", "tangent", "spring")
 
     def make(
         self,

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from jobflow import Flow, Job, Maker, Response
@@ -25,6 +24,7 @@ from onfly.rounds.progress import Progress
 from onfly.rounds.results import write_result
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import ErrorStatistics, FineTunedModelDoc, RunState, from_any_structure
+from onfly.schemas.packages import installed_versions
 from onfly.schemas.version import DOC_VERSION
 from onfly.session import Session, drift_in_prior_stds
 
@@ -139,7 +139,7 @@ def publish_run(
         ensemble=posterior.ensemble,
         refit=posterior.refit if verdict.state == "ready" else None,
         spec=spec.model_dump(mode="json"),
-        versions=_versions(),
+        versions=installed_versions(_PACKAGES),
         seed=spec.seed,
         cpu_seconds=state.cpu_seconds,
     )
@@ -151,16 +151,6 @@ def publish_run(
     )
     logger.info("published %s (%s)", model.model_id, verdict.state)
     return done, model
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @dataclass

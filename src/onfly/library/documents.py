@@ -19,6 +19,7 @@ __all__ = [
     "model_from_record",
     "model_record",
     "models_from_records",
+    "plain",
     "run_record",
     "run_record_v0_1",
     "weights_reference",
@@ -53,7 +54,7 @@ def model_record(
     """
     low, high = doc.temperature_range or (None, None)
     record = doc.model_copy(update={"weights": None}).model_dump()
-    return _plain(
+    return plain(
         record
         | {
             "elements": [str(element) for element in doc.elements or []],
@@ -100,7 +101,7 @@ def label_record(label: LabelDoc, campaign: str | None = None) -> dict[str, Any]
         "elements": [str(element) for element in label.elements or []],
         "last_updated": datetime.now(UTC),
     }
-    return _plain(label.model_dump() | identity)
+    return plain(label.model_dump() | identity)
 
 
 def label_records(
@@ -123,7 +124,7 @@ def label_records(
 
 def run_record(run: RunState, source: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the document of the run collection: the posterior's fields, and the trajectories."""
-    return _plain(
+    return plain(
         run.posterior.model_dump()
         | {
             "doc_type": "run",
@@ -145,10 +146,11 @@ def run_record_v0_1(content: dict[str, Any], source: dict[str, Any]) -> dict[str
 
     Its fields stay as they were: nothing goes on from them, they are only listed.
     """
-    return _plain(content | {"source": source, "last_updated": datetime.now(UTC)})
+    return plain(content | {"source": source, "last_updated": datetime.now(UTC)})
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
+def plain(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a document as the database takes it."""
     # dates stay dates, so that they sort; enums and numpy numbers become plain
     return jsanitize(record, strict=True, allow_bson=True, enum_values=True)
 

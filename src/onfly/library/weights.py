@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maggma.core import Store
 
 from onfly.artifacts import ArtifactStore
@@ -10,7 +12,7 @@ from onfly.artifacts.files import ArtifactError
 from onfly.schemas import FineTunedModelDoc, WeightsBlob
 from onfly.stores.factory import DATA_STORE
 
-__all__ = ["fetch_weights", "store_weights", "weights_place"]
+__all__ = ["fetch_weights", "store_blobs", "store_weights", "weights_place"]
 
 
 def weights_place(doc: FineTunedModelDoc) -> dict[str, str]:
@@ -20,12 +22,19 @@ def weights_place(doc: FineTunedModelDoc) -> dict[str, str]:
 
 def store_weights(doc: FineTunedModelDoc, data_store: Store) -> None:
     """Write the weights that a document carries to the data store, in jobflow's form."""
+    store_blobs(data_store, weights_place(doc)["blob_uuid"], doc.run_id, doc.weights or [])
+
+
+def store_blobs(
+    data_store: Store, blob_uuid: str, job_uuid: str, blobs: Sequence[WeightsBlob]
+) -> None:
+    """Write weights to the data store as jobflow does those of a job's output."""
     data_store.update(
         {
-            "blob_uuid": weights_place(doc)["blob_uuid"],
-            "job_uuid": doc.run_id,
+            "blob_uuid": blob_uuid,
+            "job_uuid": job_uuid,
             "job_index": 1,
-            "data": [blob.model_dump() for blob in doc.weights or []],
+            "data": [blob.model_dump() for blob in blobs],
         },
         key="blob_uuid",
     )

@@ -13,7 +13,16 @@ from onfly.proof.ledger import Ledger
 from onfly.proof.records import LedgerEntry
 from onfly.proof.verdict import Verdict, VerdictState
 
-__all__ = ["ENDS", "FMAX", "DecisionRule", "deciding", "judge_decisions", "n_decisions", "refuting"]
+__all__ = [
+    "ENDS",
+    "FMAX",
+    "DecisionRule",
+    "deciding",
+    "judge_decisions",
+    "n_decisions",
+    "refuting",
+    "saddle_of",
+]
 
 # names among the errors of a deciding label: its largest force over the one that is asked for, and
 # the error of the present weights at ends of a path that were labelled in an earlier round
@@ -46,6 +55,11 @@ class DecisionRule:
     fmax: float
     decisions: int
 
+    @property
+    def n_deciding(self) -> int:
+        """Configurations whose labels decide: of a path both ends and the saddle."""
+        return 3 if self.path else self.n_trajectories
+
 
 def n_decisions(ledger: Ledger) -> int:
     """Return how many rounds of deciding labels there were: each is followed by learning."""
@@ -73,7 +87,7 @@ def refuting(ledger: Ledger, rule: DecisionRule) -> list[LedgerEntry]:
     criterion asked for them: where the model was wrong there, its path is not to be trusted.
     """
     found = [entry for entry in deciding(ledger, rule) if not entry.within()]
-    saddle = _saddle(ledger, rule)
+    saddle = saddle_of(ledger, rule)
     if saddle is not None:
         found += [
             e
@@ -85,7 +99,8 @@ def refuting(ledger: Ledger, rule: DecisionRule) -> list[LedgerEntry]:
     return found
 
 
-def _saddle(ledger: Ledger, rule: DecisionRule) -> LedgerEntry | None:
+def saddle_of(ledger: Ledger, rule: DecisionRule) -> LedgerEntry | None:
+    """Return the label that decides of the saddle of a path, or None."""
     if not rule.path:
         return None
     inner = [e for e in deciding(ledger, rule) if 0 < e.trajectory < rule.n_trajectories - 1]
@@ -119,7 +134,7 @@ def judge_decisions(ledger: Ledger, rule: DecisionRule, *, stopped: str | None =
     'ready'
     """
     found = deciding(ledger, rule)
-    wanted = 3 if rule.path else rule.n_trajectories
+    wanted = rule.n_deciding
     against = refuting(ledger, rule)
     left = max(rule.decisions - n_decisions(ledger), 0)
     state: VerdictState

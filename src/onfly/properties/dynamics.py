@@ -15,7 +15,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from onfly.analysis.msd import CM2_S_PER_A2_FS, mean_squared_displacement, unwrap
 from onfly.analysis.rdf import radial_distribution
-from onfly.properties.measured import Measured, Scale
+from onfly.properties.measured import Measured, Scale, check_positive
 from onfly.properties.relax import supercell_size
 from onfly.seeds import numpy_stream
 
@@ -129,9 +129,7 @@ class Dynamics:
     scale: ClassVar[Scale] = "forces"
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "n_steps", "time_step", "interval", "min_length"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        check_positive(self, "temperature", "n_steps", "time_step", "interval", "min_length")
 
     def unit(self, name: str) -> str:
         """Return the unit of a value."""

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-__all__ = ["Measured", "Property", "Scale"]
+__all__ = ["Measured", "Property", "Scale", "check_positive"]
 
 # which calibration says how wide the draws should be
 Scale = Literal["energy", "forces", "stress"]
@@ -62,3 +62,31 @@ class Property(Protocol):
 
     def measure(self, calculator: Calculator, cell: Atoms) -> Measured:
         """Measure it in a cell that the calculator has relaxed."""
+
+
+def check_positive(found: Property, *names: str) -> None:
+    """Refuse settings of a property that are not positive.
+
+    Parameters
+    ----------
+    found
+        The property.
+    names
+        Of its settings.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+
+    Examples
+    --------
+    >>> from onfly.properties.phonon import Phonons
+    >>> Phonons(displacement=0.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: displacement must be positive, got 0.0
+    """
+    for name in names:
+        if not getattr(found, name) > 0:
+            raise ValueError(f"{name} must be positive, got {getattr(found, name)!r}")

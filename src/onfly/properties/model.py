@@ -9,10 +9,6 @@ from jobflow import Maker
 from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts import ArtifactStore
-from onfly.bayes.calibration import Calibration
-from onfly.bayes.force_calibration import ForceCalibration
-from onfly.bayes.stress_calibration import StressCalibration
-from onfly.dynamics.criteria import Calibrations
 from onfly.labels.store import LabelStore
 from onfly.library.loading import build_calculator
 from onfly.properties.compare import compare, force_fields
@@ -24,6 +20,7 @@ from onfly.properties.measured import Property
 from onfly.properties.phonon import Phonons
 from onfly.schemas import FineTunedModelDoc, to_atoms
 from onfly.schemas.properties import PropertiesDoc
+from onfly.session import calibrations_of
 from onfly.spec.properties import PropertiesSpec
 
 __all__ = ["asked_properties", "measure_model"]
@@ -142,12 +139,3 @@ def measure_model(
     found = compare(fields, atoms, properties, fmax=spec.fmax, max_atoms=spec.max_atoms)
     found.model_id = doc.model_id
     return found
-
-
-def calibrations_of(doc: FineTunedModelDoc) -> Calibrations:
-    """Return the calibrations of a model."""
-    return Calibrations(
-        Calibration(**doc.calibration.model_dump()),
-        ForceCalibration(**doc.force_calibration.model_dump()),
-        StressCalibration(**doc.stress_calibration.model_dump()),
-    )

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from onfly.properties.measured import Measured, Scale
+from onfly.properties.measured import Measured, Scale, check_positive
 from onfly.properties.relax import supercell_size
 
 __all__ = ["Phonons"]
@@ -54,9 +54,7 @@ class Phonons:
     scale: ClassVar[Scale] = "forces"
 
     def __post_init__(self) -> None:
-        for name in ("min_length", "displacement", "n_points"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        check_positive(self, "min_length", "displacement", "n_points")
 
     def unit(self, name: str) -> str:
         """Return the unit of a value."""

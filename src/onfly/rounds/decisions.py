@@ -16,17 +16,19 @@ from onfly.dynamics.relax_optimizers import largest_force
 from onfly.dynamics.state import MDState
 from onfly.proof import Ledger, LedgerEntry
 from onfly.proof.decision import ENDS, FMAX, DecisionRule, deciding, n_decisions, refuting
-from onfly.rounds.criteria import criterion_of, tolerance_in_cell
+from onfly.rounds.criteria import tolerance_in_cell
 from onfly.rounds.limits import limited
-from onfly.rounds.requests import request_of
+from onfly.rounds.requests import assessed, request_of
 from onfly.schemas import LabelDoc, RequestDoc, RunState, TrajectoryDoc, to_atoms
 from onfly.session import OpenRun, Session
+from onfly.spec import MDStage
 
 __all__ = [
     "after_labels",
     "close_search",
     "deciding_errors",
     "decision_rule",
+    "label_force",
     "on_path",
     "searching",
     "undecided",
@@ -55,6 +57,13 @@ def decision_rule(state: RunState) -> DecisionRule:
     )
 
 
+def label_force(label: LabelDoc, stage: MDStage) -> float:
+    """Return the largest force of a label in eV/Å, with its stress where the cell is relaxed."""
+    stress = None if not stage.cell or label.stress is None else np.array(label.stress)
+    volume = None if stress is None else to_atoms(label.structure).get_volume()
+    return largest_force(np.array(label.forces), stress, volume, stage.pressure)
+
+
 def deciding_errors(
     run: OpenRun, state: RunState, ledger: Ledger, request: RequestDoc, label: LabelDoc
 ) -> dict[str, float]:
@@ -68,10 +77,7 @@ def deciding_errors(
         The label, and what was asked.
     """
     stage = run.spec.trajectories.stages[0]
-    stress = None if not stage.cell or label.stress is None else np.array(label.stress)
-    volume = None if stress is None else abs(float(np.linalg.det(to_atoms(label.structure).cell)))
-    largest = largest_force(np.array(label.forces), stress, volume, stage.pressure)
-    found = {FMAX: largest / stage.resolved_fmax}
+    found = {FMAX: label_force(label, stage) / stage.resolved_fmax}
     rule = decision_rule(state)
     if rule.path and 0 < request.trajectory < rule.n_trajectories - 1:
         errors = _errors_at_ends(run, ledger, rule)
@@ -134,7 +140,7 @@ def close_search(session: Session, state: RunState) -> RunState:
     used_up = n_decisions(ledger) >= rule.decisions
     open_ends = [] if rule.path else undecided(state.trajectories, ledger)
     against = refuting(ledger, rule)
-    complete = len(deciding(ledger, rule)) == (3 if rule.path else rule.n_trajectories)
+    complete = len(deciding(ledger, rule)) == rule.n_deciding
     if complete and not against and not open_ends:
         return state.evolve(phase="publish", stop_reason="the labels at the end agree")
     if used_up:
@@ -175,16 +181,11 @@ def _outdated(entry: LedgerEntry, ledger: Ledger) -> bool:
 def with_requests(run: OpenRun, state: RunState, indices: Iterable[int]) -> RunState:
     """Return the run with requests of the labels that decide of some trajectories."""
     chosen = set(indices)
-    predictor, calibrations = run.predictor(), run.calibrations()
-    trajectories = []
+    predictor, trajectories = run.predictor(), []
     for t in state.trajectories:
         if t.index in chosen:
             at = MDState.from_arrays(run.workspace.load_md_state(t.md_state))
-            atoms = at.to_atoms()
-            criterion = criterion_of(state.posterior, at.numbers, watch_only=True)
-            stress = bool(atoms.pbc.all()) and run.potential.supports_stress
-            found = predictor.predict(atoms, stress=stress, forces_std=True)
-            assessment = criterion.assess(found, calibrations)
+            atoms, found, assessment = assessed(run, predictor, at, watch_only=True)
             request = request_of(run, t.index, "deciding", t.md_step, atoms, found, assessment)
             t = t.model_copy(update={"requests": (*t.requests, request)})
         trajectories.append(t)

@@ -12,11 +12,10 @@ from onfly.dynamics.neb import Band, interpolated, move_band
 from onfly.dynamics.predictor import Predictor
 from onfly.dynamics.state import MDState
 from onfly.potentials.execution import one_thread
-from onfly.rounds.criteria import criterion_of
 from onfly.rounds.decisions import undecided, with_requests
 from onfly.rounds.explore import explore
 from onfly.rounds.progress import Progress
-from onfly.rounds.requests import request_of
+from onfly.rounds.requests import assessed, request_of
 from onfly.schemas import RunState, TrajectoryDoc
 from onfly.session import OpenRun, Session
 
@@ -113,19 +112,11 @@ def _moved(run: OpenRun, trajectory: TrajectoryDoc, band: Band) -> TrajectoryDoc
 def _unsure(run: OpenRun, state: RunState, predictor: Predictor, band: Band) -> RunState:
     """Ask for labels of the images where the criterion fires, beside that of the highest one."""
     trajectories = list(state.trajectories)
-    calibrations = run.calibrations()
     for k in range(1, len(trajectories) - 1):
         if k == band.saddle:
             continue
         at = band.states[k]
-        criterion = criterion_of(state.posterior, at.numbers)
-        atoms = at.to_atoms()
-        found = predictor.predict(
-            atoms,
-            stress=bool(atoms.pbc.all()) and run.potential.supports_stress,
-            forces_std=True,
-        )
-        assessment = criterion.assess(found, calibrations)
+        atoms, found, assessment = assessed(run, predictor, at)
         if assessment.fires:
             request = request_of(run, k, "uncertain", at.step, atoms, found, assessment)
             trajectories[k] = trajectories[k].model_copy(update={"requests": (request,)})

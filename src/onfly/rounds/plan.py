@@ -12,6 +12,7 @@ from pymatgen.core import Molecule, Structure
 
 from onfly.potentials.execution import one_thread
 from onfly.rounds.close import closing_length, proof_rule
+from onfly.rounds.decisions import decision_rule
 from onfly.rounds.judge import requested_structure
 from onfly.rounds.new import new_run
 from onfly.rounds.start import start_run
@@ -87,8 +88,8 @@ def plan_run(spec: RunSpec, structure: Structure | Molecule) -> Plan:
     interval = spec.rounds.audit_interval
     first = spec.trajectories.stages[0]
     if first.searches:  # labels of the end decide: of each relaxation, or of two ends and a saddle
-        each = 3 if first.driver == "neb" else spec.trajectories.walkers
-        most = first.resolved_decisions
+        rule_at_end = decision_rule(state)
+        each, most = rule_at_end.n_deciding, rule_at_end.decisions
         return Plan(
             initial_labels=2 if first.driver == "neb" else spec.rounds.initial_labels,
             audits_expected=0.0,

@@ -9,16 +9,40 @@ import numpy as np
 from ase import Atoms
 
 from onfly.dynamics.criteria import Assessment
-from onfly.dynamics.predictor import StepPrediction
+from onfly.dynamics.predictor import Predictor, StepPrediction
 from onfly.dynamics.state import MDState
+from onfly.rounds.criteria import criterion_of
 from onfly.schemas import RequestDoc
 from onfly.session import OpenRun
 
-__all__ = ["FORCES_STD", "STRESS_STD", "request_of"]
+__all__ = ["FORCES_STD", "STRESS_STD", "assessed", "request_of"]
 
 logger = logging.getLogger(__name__)
 
 FORCES_STD, STRESS_STD = "forces_std", "stress_std"
+
+
+def assessed(
+    run: OpenRun, predictor: Predictor, at: MDState, *, watch_only: bool = False
+) -> tuple[Atoms, StepPrediction, Assessment]:
+    """Return a configuration, what is predicted for it, and what the criterion says of that.
+
+    Parameters
+    ----------
+    run
+        With criterion and calibrations.
+    predictor
+        Of the run.
+    at
+        The configuration.
+    watch_only
+        Whether the criterion never fires.
+    """
+    atoms = at.to_atoms()
+    stress = bool(atoms.pbc.all()) and run.potential.supports_stress
+    found = predictor.predict(atoms, stress=stress, forces_std=True)
+    criterion = criterion_of(run.doc, at.numbers, watch_only=watch_only)
+    return atoms, found, criterion.assess(found, run.calibrations())
 
 
 def request_of(

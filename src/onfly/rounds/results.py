@@ -13,9 +13,9 @@ from onfly.dynamics.neb import path_lengths
 from onfly.dynamics.relax_optimizers import largest_force
 from onfly.dynamics.state import MDState
 from onfly.potentials.execution import one_thread
-from onfly.proof import LedgerEntry
-from onfly.proof.decision import deciding
-from onfly.rounds.decisions import decision_rule, on_path, searching
+from onfly.proof import Ledger, LedgerEntry
+from onfly.proof.decision import deciding, saddle_of
+from onfly.rounds.decisions import decision_rule, label_force, on_path, searching
 from onfly.rounds.verdict import judge_run
 from onfly.schemas import LabelDoc, RunState, from_any_structure, to_structure
 from onfly.schemas.search import BarrierDoc, BarrierValue, ImageDoc, RelaxationDoc, RelaxedDoc
@@ -62,18 +62,13 @@ def relaxation_document(session: Session, state: RunState) -> RelaxationDoc:
             atoms = _atoms(run, trajectory.md_state)
             found = predictor.predict(atoms, stress=False)
             label = _label(run, latest.get(trajectory.index), trajectory.md_step)
-            force = None
-            if label is not None:
-                stress = np.array(label.stress) if stage.cell and label.stress else None
-                volume = None if stress is None else atoms.get_volume()
-                force = largest_force(np.array(label.forces), stress, volume, stage.pressure)
             relaxed.append(
                 RelaxedDoc(
                     structure=to_structure(atoms),
                     predicted_energy=found.energy - run.offset,
                     predicted_std=calibration.scale_factor * found.energy_std,
                     energy=None if label is None else label.energy,
-                    largest_force=force,
+                    largest_force=None if label is None else label_force(label, stage),
                     forces=None if label is None else np.array(label.forces).tolist(),
                     stress=None if label is None or label.stress is None
                     else np.array(label.stress).tolist(),
@@ -84,7 +79,7 @@ def relaxation_document(session: Session, state: RunState) -> RelaxationDoc:
     return from_any_structure(
         RelaxationDoc,
         first.structure,
-        **_common(run, state),
+        **_common(state, ledger),
         structure=first.structure,
         energy=first.energy,
         cell=stage.cell,
@@ -115,9 +110,8 @@ def barrier_document(session: Session, state: RunState) -> BarrierDoc:
         predictor = run.predictor()
         mean, std = energy_differences(predictor, images, 0)
         saddle = 1 + int(np.argmax(mean[1:-1]))
-        decided = [e for e in deciding(ledger, decision_rule(state)) if 0 < e.trajectory < last]
-        if decided:
-            saddle = decided[0].trajectory
+        if (decided := saddle_of(ledger, decision_rule(state))) is not None:
+            saddle = decided.trajectory
         back, back_std = energy_differences(predictor, images, last)
 
     def value(predicted: float, deviation: float, end: int) -> BarrierValue:
@@ -133,7 +127,7 @@ def barrier_document(session: Session, state: RunState) -> BarrierDoc:
     return from_any_structure(
         BarrierDoc,
         to_structure(images[0]),
-        **_common(run, state),
+        **_common(state, ledger),
         forward=value(mean[saddle], std[saddle], 0),
         backward=value(back[saddle], back_std[saddle], last),
         saddle=saddle,
@@ -180,9 +174,8 @@ def _label(run: OpenRun, entry: LedgerEntry | None, step: int) -> LabelDoc | Non
     return run.session.labels.get(entry.label)
 
 
-def _common(run: OpenRun, state: RunState) -> dict[str, Any]:
+def _common(state: RunState, ledger: Ledger) -> dict[str, Any]:
     posterior = state.posterior
-    ledger = run.ledger()
     verdict = judge_run(state, ledger)
     # a label that is judged again after learning was paid for once
     paid = {e.label for e in ledger.entries if e.label is not None and e.reason != "seed"}
