@@ -298,7 +298,19 @@ def test_scale_follows_the_errors_before_they_are_learned(updated):
     unscaled = PosteriorState("last_layer", state.members, one)
     unseen = [argon(100 + s) for s in range(3)]
     variance, plain = (moments(FAST, s, unseen)[1] for s in (state, unscaled))
+    # the scale of energies is left to the calibration; states of version 0.2.0 have one for both
+    assert torch.allclose(variance, FAST.scale**2 * plain)
+    older = {name: value for name, value in state.extra.items() if name != "energy_scale"}
+    variance = moments(FAST, PosteriorState("last_layer", state.members, older), unseen)[1]
     assert torch.allclose(variance, fit(observed, FAST.scale) ** 2 * plain)
+    slopes = torch.ones(1, 2, 1, 3)
+    forces = MemberForces(
+        torch.zeros(1, 1, 3), torch.zeros(1, 1, 1), torch.ones(1), force_slopes=slopes
+    )
+    of_forces = FAST.force_moments(PosteriorState("last_layer", state.members, one), forces)[1]
+    with_scale = one | {"scale": state.extra["scale"]}
+    scaled = FAST.force_moments(PosteriorState("last_layer", state.members, with_scale), forces)[1]
+    assert torch.allclose(scaled, fit(observed, FAST.scale) ** 2 * of_forces)
 
 
 def target_residual(n_labels, state):

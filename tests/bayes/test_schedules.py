@@ -22,8 +22,22 @@ def test_cycle_without_ramp_or_noise():
     assert all(CyclicSchedule(10, burn_in=1.0).at(i)[1] == 0.0 for i in range(10))
 
 
+def test_warm_up():
+    plain, warm = CyclicSchedule(100), CyclicSchedule(100, warm_up=0.2)
+    for i in range(20):
+        assert warm.at(i)[0] == pytest.approx(plain.at(i)[0] * (i + 1) / 20, abs=1e-8)
+    assert [warm.at(i) for i in range(20, 100)] == [plain.at(i) for i in range(20, 100)]
+
+
 @pytest.mark.parametrize(
-    "bad", [{"n_steps": 0}, {"step_size": 0.0}, {"step_size": float("nan")}, {"burn_in": 1.2}]
+    "bad",
+    [
+        {"warm_up": -0.1},
+        {"n_steps": 0},
+        {"step_size": 0.0},
+        {"step_size": float("nan")},
+        {"burn_in": 1.2},
+    ],
 )
 def test_impossible_cycles_are_refused(bad):
     with pytest.raises(ValueError):

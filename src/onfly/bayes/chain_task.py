@@ -54,6 +54,8 @@ class ChainSettings:
         α, decay of the second moment and ε of `onfly.bayes.sghmc.step`.
     burn_in, ramp
         Fractions of the cycle without noise, and of the ramp of the temperature that follows.
+    warm_up
+        Fraction of the cycle in which the step size rises from 0.
     stability
         See `onfly.bayes.chain.preconditioner_floors`.
     min_steps
@@ -96,6 +98,7 @@ class ChainSettings:
     optimizer: str = "sghmc"
     learn_force_std: bool = True
     steps_per_new: int = 0
+    warm_up: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size"):
@@ -115,8 +118,9 @@ class ChainSettings:
             raise ValueError(
                 f"friction={self.friction!r} must be in (0, 1] and beta={self.beta!r} in [0, 1)"
             )
-        if not (0.0 <= self.burn_in <= 1.0 and 0.0 <= self.ramp <= 1.0):
-            raise ValueError(f"burn_in={self.burn_in} and ramp={self.ramp} must be in [0, 1]")
+        for name in ("burn_in", "ramp", "warm_up"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be in [0, 1]")
         if self.optimizer not in OPTIMIZERS:
             names = " or ".join(OPTIMIZERS)
             raise ValueError(f"optimizer must be {names}, got {self.optimizer!r}")
@@ -298,7 +302,7 @@ def _run(target: Target, task: ChainTask) -> tuple[Params, dict[str, Any]]:
         target,
         prior,
         start,
-        CyclicSchedule(n_steps, step_size, settings.burn_in, settings.ramp),
+        CyclicSchedule(n_steps, step_size, settings.burn_in, settings.ramp, settings.warm_up),
         PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
         OPTIMIZERS[settings.optimizer](settings, prior, step_size, target.n_data, noise),
         torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),

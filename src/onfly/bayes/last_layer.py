@@ -10,7 +10,10 @@ species is added.
 
 Two things keep it honest, because the model is not linear and a short chain does not fit to the
 noise of DFT: the noise is never taken smaller than the residuals of the labels that were learned,
-and s grows with the errors of labels before they are learned (`onfly.bayes.force_scale`).
+and the s of forces and stresses grows with the errors of labels before they are learned
+(`onfly.bayes.force_scale`). That of energies is fixed and left to the calibration: an s that grows
+with force errors raises the energies' std just where they were learned, and what the calibration
+has seen under another s is then of no use (docs/posteriors.md).
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     Parameters
     ----------
     n_steps, batch_size, step_size, prior_std, head_std, friction, beta, eps, burn_in, ramp, \
-    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new
+    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new, warm_up
         Of the chain, as in `ChainSettings`.
     update_steps
         Steps of an update that goes on from an earlier one, where they are fewer than `n_steps`;
@@ -63,11 +66,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
     force_draws
         Last layers drawn for the std of forces and stresses, F at most, where it is exact.
     scale
-        s, the factor on the standard deviation; where it is fitted, its value before the first
-        error is seen, and its smallest.
+        s, the factor on the standard deviation: of energies always, and of forces and stresses
+        before the first error is seen; their smallest.
     scale_memory
-        Number of newest labels to whose errors, before they were learned, s is fitted. 0 keeps
-        `scale`.
+        Number of newest labels to whose force errors, before they were learned, the s of forces and
+        stresses is fitted. 0 keeps `scale`.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     eps: float = 1e-8
     learn_force_std: bool = False
     steps_per_new: int = 30
+    warm_up: float = 0.1
     update_steps: int | None = None
     n_members: int = 1
     ridge: float = 1e-4
@@ -175,6 +179,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             "noise": torch.tensor([noise.force for _, noise in parts], dtype=torch.float64),
             "species": parts[0][1].species,
             "species_noise": torch.stack([noise.species_force for _, noise in parts]),
+            "energy_scale": torch.tensor([self.scale], dtype=torch.float64),
             **scale,
         }
         return PosteriorState(self.kind, members, extra), update_info(results)
@@ -223,7 +228,10 @@ class LastLayerPosterior(ChainSettings, Posterior):
         if features is None:
             raise ValueError("the last-layer posterior needs the summed node features")
         own = solve(state.extra["factor"], features).mean(0)
-        return mean, variance + self._scale(state, own) ** 2 * own
+        # states of older versions have one scale for energies and forces
+        scale = state.extra["energy_scale"].to(own) if "energy_scale" in state.extra else None
+        scale = self._scale(state, own) if scale is None else scale
+        return mean, variance + scale**2 * own
 
     def _scale(self, state: PosteriorState, like: Tensor) -> Tensor:
         return state.extra.get("scale", torch.tensor([self.scale])).to(like)
