@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from targets import PairPotential, argon, linear_rows_target, pair_target
 
 from onfly.bayes import (
@@ -352,3 +353,14 @@ def test_settings():
             LastLayerPosterior(**bad)
     with pytest.raises(ValueError, match="features"):
         FAST.energy_moments(initial_state(torch.eye(6).double()), torch.zeros(1, 1))
+
+
+def test_cost_counts_the_gaussian_too(initial, tmp_path):
+    """A chain that is found in the cache costs what it once cost; the rows are computed anew."""
+    two = [update(FAST, initial, 4, cache_dir=tmp_path, n_workers=n)[1] for n in (1, 2)]
+    (cached,) = tmp_path.glob("chain-*.safetensors")
+    with safe_open(cached, "pt") as file:
+        chain = float(file.metadata()["cpu_seconds"])
+    assert [info.n_reused for info in two] == [0, 1]
+    assert [info.n_cores for info in two] == [1, 2]
+    assert all(info.cpu_seconds > chain for info in two)

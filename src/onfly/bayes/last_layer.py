@@ -19,6 +19,7 @@ has seen under another s is then of no use (docs/posteriors.md).
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -158,9 +159,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         tasks = chain_tasks(
             settings, state, seed_key, generation=generation, n_new=n_new, cache_dir=cache_dir
         )
+        start = time.process_time()
         target: Any = target_factory()  # a FeatureTarget
         with one_thread():
             scale = self._fit_scale(state, target, seed_key, n_new)
+        own = time.process_time() - start
         results = run_chains(
             target_factory if pool is not None or n_workers > 1 else lambda: target,
             tasks,
@@ -172,6 +175,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             for result, member in zip(results, state.members, strict=True)
         )
         n_cores = n_workers if pool is None else pool.n_workers
+        start = time.process_time()
         with one_thread(), threads_of(target, n_cores):
             parts = [self._factor(target, member, seed_key) for member in members]
         extra = {
@@ -182,7 +186,10 @@ class LastLayerPosterior(ChainSettings, Posterior):
             "energy_scale": torch.tensor([self.scale], dtype=torch.float64),
             **scale,
         }
-        return PosteriorState(self.kind, members, extra), update_info(results)
+        own += time.process_time() - start
+        info = update_info(results, n_cores)
+        info = replace(info, cpu_seconds=info.cpu_seconds + own)
+        return PosteriorState(self.kind, members, extra), info
 
     def _fit_scale(
         self, state: PosteriorState, target: FeatureTarget, seed_key: tuple[str | int, ...], n: int

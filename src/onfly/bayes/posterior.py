@@ -83,9 +83,11 @@ class UpdateInfo:
     traces
         Record of each chain (see `onfly.bayes.chain.ChainTrace`).
     cpu_seconds
-        CPU time of all chains, s.
+        CPU time of all chains, and of what is made of their samples, s.
     n_reused
         Chains whose results were found in the cache directory.
+    n_cores
+        Cores that it could use; its numbers do not depend on them.
 
     Examples
     --------
@@ -96,6 +98,7 @@ class UpdateInfo:
     traces: tuple[dict[str, Any], ...]
     cpu_seconds: float
     n_reused: int = 0
+    n_cores: int = 1
 
 
 @dataclass(frozen=True)

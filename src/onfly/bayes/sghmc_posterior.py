@@ -106,7 +106,9 @@ class SGHMCPosterior(ChainSettings, Posterior):
             from_bytes(result.sample, member)
             for result, member in zip(results, state.members, strict=True)
         )
-        return PosteriorState(self.kind, members), update_info(results)
+        return PosteriorState(self.kind, members), update_info(
+            results, n_workers if pool is None else pool.n_workers
+        )
 
     def energy_moments(
         self, state: PosteriorState, energies: Tensor, features: Tensor | None = None
@@ -133,10 +135,11 @@ def chain_tasks(
     ]
 
 
-def update_info(results: list[ChainResult]) -> UpdateInfo:
+def update_info(results: list[ChainResult], n_cores: int = 1) -> UpdateInfo:
     """Return the record of the chains of an update."""
     return UpdateInfo(
         traces=tuple(result.trace for result in results),
         cpu_seconds=sum(result.cpu_seconds for result in results),
         n_reused=sum(result.reused for result in results),
+        n_cores=n_cores,
     )

@@ -134,12 +134,13 @@ def _update(
             "generation": generation,
             "n_labels": len(labels),
             "seconds": seconds,
+            "n_cores": info.n_cores,
             "drift": drift_in_prior_stds(samples, posterior, run.potential),
             "chains": list(info.traces),
         },
     )
     ensemble = workspace.save_ensemble(samples, generation, len(labels)).model_copy(
-        update={"settings": doc.settings, "strategy": doc.strategy}
+        update={"settings": doc.settings, "strategy": doc.strategy, "n_cores": info.n_cores}
     )
     logger.info("update %d on %d labels took %.1f s", generation, len(labels), seconds)
     cpu = dict(state.posterior.cpu_seconds)

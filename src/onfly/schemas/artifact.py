@@ -48,3 +48,6 @@ class EnsembleDoc(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict, description="Of the posterior.")
     strategy: str = Field("sequential", description="How the members are evaluated in MD.")
     n_labels: int = Field(0, description="Labels it was trained on.")
+    n_cores: int | None = Field(
+        None, description="Cores that its update could use; the numbers do not depend on them."
+    )
