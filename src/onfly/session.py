@@ -24,6 +24,7 @@ from onfly.bayes.prior import GaussianPrior
 from onfly.bayes.stress_calibration import StressCalibration
 from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.member import MemberPredictor
+from onfly.dynamics.near_labels import NearLabels
 from onfly.dynamics.predictor import Predictor
 from onfly.labels.store import LabelStore
 from onfly.learning.target import potential_target, shared_potential
@@ -185,8 +186,17 @@ class OpenRun:
         state = self.workspace.load_ensemble(doc, self.device)
         parts: Any = (self.potential, self.posterior, state, self.scales, doc.strategy)
         if member is None:
-            return Predictor(*parts)
+            return Predictor(*parts, self._near_labels(state))
         return MemberPredictor(*parts, member=member, interval=monitor_interval)
+
+    def _near_labels(self, state: PosteriorState) -> NearLabels | None:
+        """Return what the labels say of energies close to them, if the posterior says it."""
+        errors = self.posterior.label_errors(state)
+        if errors is None:
+            return None
+        left, force_error = errors
+        known = self.labels()[: len(left)]
+        return NearLabels([to_atoms(label.structure) for label in known], left, force_error)
 
     def target_factory(self, labels: Sequence[LabelDoc]) -> partial:
         """Return a picklable function that builds the target of labels in any process."""

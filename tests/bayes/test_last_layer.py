@@ -59,7 +59,7 @@ def test_variance_is_that_of_bayesian_linear_regression(residual):
     """On rows that are exactly linear: ridge and noise as in the closed formula."""
     target = linear_rows_target(12, residual)
     posterior = LastLayerPosterior(n_steps=1, force_rows=0, ridge=0.01, scale=2.0)
-    factor, _ = posterior._factor(target, {}, KEY)
+    factor, *_ = posterior._factor(target, {}, KEY)
     # the noise is σ_E, or what the fit leaves if that is more
     rows = target.energy_rows / max(residual, target.scales.energy_std)
     gram = rows.T @ rows

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,6 +73,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
     scale_memory
         Number of newest labels to whose force errors, before they were learned, the s of forces and
         stresses is fitted. 0 keeps `scale`.
+    near_labels
+        Narrow the std of energies close to labels (see `onfly.dynamics.near_labels`).
 
     Raises
     ------
@@ -105,6 +108,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
     force_draws: int = 8
     scale: float = 2.0
     scale_memory: int = 10
+    near_labels: bool = True
 
     kind: ClassVar[str] = "last_layer"
 
@@ -179,11 +183,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
         with one_thread(), threads_of(target, n_cores):
             parts = [self._factor(target, member, seed_key) for member in members]
         extra = {
-            "factor": torch.stack([factor for factor, _ in parts]),
-            "noise": torch.tensor([noise.force for _, noise in parts], dtype=torch.float64),
+            "factor": torch.stack([factor for factor, _, _ in parts]),
+            "noise": torch.tensor([noise.force for _, noise, _ in parts], dtype=torch.float64),
             "species": parts[0][1].species,
-            "species_noise": torch.stack([noise.species_force for _, noise in parts]),
+            "species_noise": torch.stack([noise.species_force for _, noise, _ in parts]),
             "energy_scale": torch.tensor([self.scale], dtype=torch.float64),
+            "left": torch.stack([left for _, _, left in parts]).mean(0),
             **scale,
         }
         own += time.process_time() - start
@@ -210,12 +215,16 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     def _factor(
         self, target: FeatureTarget, params: Params, seed_key: tuple[str | int, ...]
-    ) -> tuple[Tensor, RowNoise]:
-        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, and the noise."""
-        noise = RowNoise.of(target.errors(params), target.scales)
+    ) -> tuple[Tensor, RowNoise, Tensor]:
+        """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, the noise of the rows.
+
+        The third are the errors of the labels' energies, shape (N,).
+        """
+        errors = target.errors(params)
+        noise = RowNoise.of(errors, target.scales)
         total = gram(target, params, noise, force_rows=self.force_rows, seed_key=seed_key)
         total += self.ridge * total.diagonal().mean() * torch.eye(len(total)).to(total)
-        return torch.linalg.cholesky(total), noise
+        return torch.linalg.cholesky(total), noise, errors.energy.detach().double().cpu()
 
     def energy_moments(
         self, state: PosteriorState, energies: Tensor, features: Tensor | None = None
@@ -242,6 +251,16 @@ class LastLayerPosterior(ChainSettings, Posterior):
 
     def _scale(self, state: PosteriorState, like: Tensor) -> Tensor:
         return state.extra.get("scale", torch.tensor([self.scale])).to(like)
+
+    def label_errors(self, state: PosteriorState) -> tuple[np.ndarray, float] | None:
+        """Return what the fit left of the energies, and the RMS force error; see `Posterior`."""
+        observed = state.extra.get("observed")
+        if not self.near_labels or "left" not in state.extra or observed is None:
+            return None
+        if not len(observed):  # no label has been predicted before it was learned
+            return None
+        force_error = float(observed[:, 0].mean().sqrt())
+        return state.extra["left"].double().cpu().numpy(), force_error
 
     def slope_weights(self, state: PosteriorState) -> Tensor | None:
         """Return draws of the last layer's deviation; None before the first update.

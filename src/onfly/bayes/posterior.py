@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
+import numpy as np
 from pydantic import (
     ConfigDict,
     PydanticSchemaGenerationError,
@@ -238,6 +239,18 @@ class Posterior(ABC):
         -----
         The fixed σ_E² of the likelihood is not contained: the caller adds it.
         """
+
+    def label_errors(self, state: PosteriorState) -> tuple[np.ndarray, float] | None:
+        """Return what the last fit left of the energies of its labels, and the force error.
+
+        Returns
+        -------
+        tuple or None
+            Predictions minus labels, eV, shape (N,), in the order of the labels, and the RMS of the
+            error of a force along a random direction before it was learned, eV/Å. None, as here, if
+            the std close to labels needs no correction (`onfly.dynamics.near_labels`).
+        """
+        return None
 
     def slope_weights(self, state: PosteriorState) -> Tensor | None:
         """Return the last layers whose forces `force_moments` asks for, shape (M, S, F), or None.

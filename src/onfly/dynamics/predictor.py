@@ -16,6 +16,7 @@ from torch import Tensor
 from onfly.bayes.heads import has_head, head_log_scale, without_head
 from onfly.bayes.likelihood import LikelihoodScales
 from onfly.bayes.posterior import MemberForces, Posterior, PosteriorState
+from onfly.dynamics.near_labels import NearLabels
 from onfly.learning.slopes import feature_slopes
 from onfly.potentials import Batch, Potential
 from onfly.potentials.stacked import EnsembleEvaluator, MemberPrediction, Strategy
@@ -84,6 +85,8 @@ class Predictor:
     strategy
         How members are evaluated: ``"auto"``, ``"stacked"`` or ``"sequential"``. With ``"auto"``
         the faster one is measured; where results must be bitwise repeatable, choose one.
+    near
+        What labels say of energies close to them; None for nothing.
 
     Attributes
     ----------
@@ -118,11 +121,13 @@ class Predictor:
         state: PosteriorState,
         scales: LikelihoodScales,
         strategy: Strategy = "auto",
+        near: NearLabels | None = None,
     ) -> None:
         self.potential = potential
         self.posterior = posterior
         self.state = state
         self.scales = scales
+        self.near = near
         self._weights = [without_head(member) for member in state.members]
         self._slope_weights: Tensor | None = None
         self._graph: Any = None
@@ -159,6 +164,9 @@ class Predictor:
         mean, variance = self.posterior.energy_moments(
             self.state, result.energy.double(), summed.double()
         )
+        if self.near is not None:
+            close = self.near.variance(atoms)
+            variance = variance / (1.0 + variance / close) if close > 0 else 0.0 * variance
         std = torch.sqrt(variance.clamp_min(0.0) + self.scales.energy_std**2)
         sigma = tension_sigma = None
         if forces_std is True:
