@@ -184,10 +184,11 @@ class OpenRun:
         if doc is None:
             raise ValueError(f"run {self.doc.run_id} has no ensemble yet")
         state = self.workspace.load_ensemble(doc, self.device)
-        parts: Any = (self.potential, self.posterior, state, self.scales, doc.strategy)
+        strategy: Any = doc.strategy
+        parts = (self.potential, self.posterior, state, self.scales)
         if member is None:
-            return Predictor(*parts, self._near_labels(state))
-        return MemberPredictor(*parts, member=member, interval=monitor_interval)
+            return Predictor(*parts, strategy, self._near_labels(state))
+        return MemberPredictor(*parts, strategy, member=member, interval=monitor_interval)
 
     def _near_labels(self, state: PosteriorState) -> NearLabels | None:
         """Return what the labels say of energies close to them, if the posterior says it."""
