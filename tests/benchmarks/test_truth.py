@@ -108,3 +108,13 @@ def test_fixed_interval(run_benchmark):
     )  # fmt: skip
     assert row["calls"] == 0
     assert row["warmup"] == 3
+
+
+def test_ranking_of_a_closing_block(run_benchmark, tmp_path):
+    folder = tmp_path / "runs"
+    run_benchmark("truth.py", "--steps", "40", "--resume", folder, "--seed", "1", *SMALL_PROOF)
+    rows = run_benchmark("ranking.py", "--resume", folder, "--every", "2")
+    found = {row["candidate"]: row for row in rows}
+    assert {"std (all rows)", "distance, all atoms", "fits without a quarter"} <= found.keys()
+    assert all(row["frames"] >= 10 for row in rows)
+    assert all(-1 <= row["rank_energy"] <= 1 and row["spread"] > 0 for row in rows)
