@@ -33,6 +33,7 @@ from truth_refit import refit_figures
 from truth_runs import Frames, Teacher, notes, run_case, true_frames
 
 from onfly.artifacts.workspace import RunWorkspace
+from onfly.bayes.calibration_prior import fit_gamma_prior
 from onfly.proof import ProofRule, judge
 from onfly.rounds.close import proof_rule
 from onfly.schemas import RunState
@@ -209,12 +210,27 @@ class Bench:
         """Return a model's name, or its path."""
         return str(Path(self.args.models) / name) if name.endswith(".model") else name
 
+    def learned_prior(self, case: Case) -> dict[str, float]:
+        """Return the prior that the runs of other cases teach, as ``calibration: library`` does."""
+        counts, sums = [], []
+        for other in CASES.values():
+            if other.student != case.student or other.name == case.name:
+                continue
+            for path in sorted(self.folder.glob(f"runs/{other.name}-default-*/run.json")):
+                found = json.loads(path.read_text())["posterior"]["calibration"]
+                counts.append(found["n"])
+                sums.append(found["sum_z2"])
+        prior = fit_gamma_prior(counts, sums)
+        return {"shape": round(prior.shape, 3), "rate": round(prior.rate, 3)}
+
     def run(self, case: Case, seed: int, name: str, changes: Mapping[str, Any], text: str) -> None:
         """Do one run, and add its row."""
         n_steps = self.args.steps or case.n_steps
         same = self.labels_of_default.get((case.name, seed), 0)
         interval = self.args.interval or (max(n_steps // same, 1) if same else 50)
         given = merged({"proof": {"refit": self.args.refit}}, settings(name, interval))
+        if name == "library":
+            given = merged(given, {"calibration": self.learned_prior(case)})
         given = merged(given, changes)
         student, teacher = self.source(case.student), Teacher(self.source(case.teacher))
         spec = spec_of(case, student, given, n_steps, seed)
@@ -268,7 +284,9 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--cases", help="names, comma-separated; default all that can be run")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, from --seed on")
-    parser.add_argument("--settings", default="default", help="default,paper,former,interval")
+    parser.add_argument(
+        "--settings", default="default", help="default,paper,former,interval,library"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument(
         "--vary", action="append", default=[], metavar="KEY=[…]", help="one run for each value"

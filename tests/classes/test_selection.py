@@ -18,6 +18,9 @@ def test_labels_of_a_campaign_come_in_the_order_of_runs(alloys):
     assert keys == sorted(keys)
     assert found.level_of_theory == "emt"
     assert [f["source"] for f in found.foundations] == ["toy"]
+    # the energy tolerance of the runs, in eV for the cell
+    formulas = {label.structure.composition.reduced_formula for label in found.labels}
+    assert found.thresholds == dict.fromkeys(formulas, 0.1)
 
 
 @pytest.mark.parametrize("spelling", ["CuAu", "AuCu", "Au2 Cu2"])

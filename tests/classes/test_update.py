@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from onfly.classes.examples import Example, predict
 from onfly.classes.library import ClassLibrary
 from onfly.classes.names import ClassModelError
 from onfly.classes.replay import unrelated_crystals
+from onfly.classes.selection import select_labels
+from onfly.classes.update import update_class
 from onfly.potentials import load_foundation
 from onfly.spec import FoundationSpec
 from onfly.spec.classes import ClassFitSpec
@@ -94,6 +97,24 @@ def test_leaving_out_measures_width_and_calibration(alloys):
     defaults = load_foundation("class:alloys").defaults
     assert (defaults.prior_std, defaults.shape) == (doc.prior_std, doc.calibration_shape)
     assert "alloys@1" in defaults.source
+
+
+def test_calibration_has_the_noise_of_the_runs(alloys):
+    """σ_E, a part of every std, follows from the tolerance of a compound's runs."""
+    spec = QUICK.evolve(folds=2, fold_compounds=1, fold_labels=3)
+    selection = select_labels(alloys, {"campaign": "alloys"})
+    found = {}
+    for threshold in (0.001, 0.1):
+        tolerances = dict.fromkeys(selection.thresholds, threshold)
+        classes = ClassLibrary.from_settings()
+        doc = update_class(
+            f"alloys-{threshold:g}".replace(".", "-"),
+            replace(selection, thresholds=tolerances),
+            classes,
+            spec=spec,
+        ).doc
+        found[threshold] = doc.held_out.scale_factor
+    assert found[0.001] > 1.2 * found[0.1]
 
 
 def test_replay_keeps_the_foundation_where_nothing_is_learned(alloys):

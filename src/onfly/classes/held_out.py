@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -107,6 +107,7 @@ def leave_out(
     fit: Fit,
     *,
     seed_key: tuple[str | int, ...],
+    thresholds: Mapping[str, float] | None = None,
 ) -> HeldOut | None:
     """Measure width and calibration; None if there are too few compounds or labels.
 
@@ -122,6 +123,9 @@ def leave_out(
         Returns the weights of a class of some compounds only; the second argument names it.
     seed_key
         Names the random streams.
+    thresholds
+        Energy tolerance of the cell in the runs of a compound, eV: σ_E, which is part of a
+        predicted std, follows from it.
     """
     folds = folds_of([e.compound for e in examples], spec.folds, spec.seed)
     if len(folds) < 2:
@@ -144,8 +148,11 @@ def leave_out(
         learning = [c for c in fold if sum(e.compound == c for e in held) > spec.fold_labels]
         for compound in learning[: min(allowed, spec.fold_compounds - len(z2))]:
             labels = [e for e in held if e.compound == compound]
-            found, drift = _run_from(start, labels, spec, (*seed_key, compound))
-            _, drift0 = _run_from(potential, labels, spec, (*seed_key, compound))
+            scales = LikelihoodScales.for_threshold(
+                (thresholds or {}).get(compound), n_atoms=len(labels[0].atoms)
+            )
+            found, drift = _run_from(start, labels, scales, spec, (*seed_key, compound))
+            _, drift0 = _run_from(potential, labels, scales, spec, (*seed_key, compound))
             z2.append(found)
             moved.append(drift / max(drift0, 1e-12))
             logger.info("%s left out: weights move %.2f as far", compound, moved[-1])
@@ -176,6 +183,7 @@ def leave_out(
 def _run_from(
     potential: Potential,
     labels: Sequence[Example],
+    scales: LikelihoodScales,
     spec: ClassFitSpec,
     seed_key: tuple[str | int, ...],
 ) -> tuple[np.ndarray, float]:
@@ -192,7 +200,6 @@ def _run_from(
     # as a run: the first label gives the offset
     offset = predict(potential, own, [first[0].atoms])[0].energy - first[0].energy
     moved = [replace(e, energy=e.energy + offset) for e in first]
-    scales = LikelihoodScales.for_threshold(None, n_atoms=len(first[0].atoms))
     posterior = posterior_from_dict({"kind": "last_layer"})
     factory: Any = partial(_target, potential, moved, scales)
     state, _ = posterior.update(

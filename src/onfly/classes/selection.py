@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pymatgen.core import Composition
@@ -34,6 +35,8 @@ class Selection:
         Reduced formulas of which no label was taken.
     left_out
         Number of labels that were left out, by why.
+    thresholds
+        Smallest energy tolerance of the cell in the runs of a compound, eV, by reduced formula.
     """
 
     labels: tuple[LabelDoc, ...]
@@ -41,6 +44,7 @@ class Selection:
     foundations: tuple[dict[str, Any], ...] = ()
     excluded: tuple[str, ...] = ()
     left_out: Mapping[str, int] | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 def formula_of(text: str) -> str:
@@ -134,7 +138,12 @@ def select_labels(
     labels = _one_input(labels, left_out)
     labels = _once(labels, left_out)
     known = {str(label.run_id) for label in labels}
-    tables = [table for run_id, (_, table) in runs.items() if run_id in known]
+    tables = [run.foundation for run_id, run in runs.items() if run_id in known]
+    thresholds: dict[str, float] = {}
+    for label in labels:
+        if (threshold := runs.get(str(label.run_id), _Run()).threshold) is not None:
+            formula = _formula(label)
+            thresholds[formula] = min(threshold, thresholds.get(formula, math.inf))
     foundations = {json.dumps(table, sort_keys=True): table for table in tables}
     return Selection(
         tuple(labels),
@@ -142,6 +151,7 @@ def select_labels(
         tuple(foundations[key] for key in sorted(foundations)),
         held_out,
         {why: n for why, n in left_out.items() if n},
+        thresholds,
     )
 
 
@@ -149,23 +159,32 @@ def _formula(label: LabelDoc) -> str:
     return str(label.structure.composition.reduced_formula)
 
 
-def _runs(library: ModelLibrary, run_ids: set[str]) -> dict[str, tuple[str | None, dict[str, Any]]]:
-    """Return level of theory and foundation of runs, by their identifiers."""
+@dataclass(frozen=True)
+class _Run:
+    """What is asked of the run of a label."""
+
+    level: str | None = None
+    foundation: dict[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+
+
+def _runs(library: ModelLibrary, run_ids: set[str]) -> dict[str, _Run]:
+    """Return what the library has of runs, by their identifiers."""
     assert library.runs_store is not None
     found = library.runs_store.query(
-        {"run_id": {"$in": sorted(run_ids)}}, ["run_id", "spec", "labeller"]
+        {"run_id": {"$in": sorted(run_ids)}}, ["run_id", "spec", "labeller", "threshold_ev"]
     )
     known = {}
     for doc in found:
         spec = doc.get("spec") or {}
         level = (spec.get("labels") or {}).get("level_of_theory") or doc.get("labeller")
-        known[doc["run_id"]] = (level or None, spec.get("foundation") or {})
+        foundation = spec.get("foundation") or {}
+        known[doc["run_id"]] = _Run(level or None, foundation, doc.get("threshold_ev"))
     return known
 
 
-def _level(label: LabelDoc, runs: Mapping[str, tuple[str | None, dict[str, Any]]]) -> str:
-    level, _ = runs.get(str(label.run_id), (None, {}))
-    return level or label.labeller or "unknown"
+def _level(label: LabelDoc, runs: Mapping[str, _Run]) -> str:
+    return runs.get(str(label.run_id), _Run()).level or label.labeller or "unknown"
 
 
 def _one_input(labels: Sequence[LabelDoc], left_out: Counter[str]) -> list[LabelDoc]:

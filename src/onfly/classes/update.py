@@ -177,7 +177,14 @@ def update_class(
     held_out: HeldOut | None = None
     if spec.folds:
         began = time.process_time()
-        held_out = leave_out(potential, labels, spec, work.without, seed_key=("class", spec.seed))
+        held_out = leave_out(
+            potential,
+            labels,
+            spec,
+            work.without,
+            seed_key=("class", spec.seed),
+            thresholds=selection.thresholds,
+        )
         cpu["left out"] = time.process_time() - began
     began = time.process_time()
     crystals = unrelated_crystals(
@@ -303,7 +310,9 @@ def _fingerprint(
     digest = hashlib.sha256(foundation.model_dump_json().encode())
     content = [_RECIPE, potential.sha256, spec.model_dump(mode="json")]
     digest.update(json.dumps(content).encode())
-    digest.update(json.dumps([selection.level_of_theory, selection.excluded]).encode())
+    thresholds = sorted(selection.thresholds.items())
+    told_of_runs = [selection.level_of_theory, selection.excluded, thresholds]
+    digest.update(json.dumps(told_of_runs).encode())
     for label in selection.labels:
         told = [label.run_id, label.index, label.structure_hash, label.energy, label.forces]
         digest.update(json.dumps([*told, label.stress]).encode())
