@@ -118,3 +118,13 @@ def test_ranking_of_a_closing_block(run_benchmark, tmp_path):
     assert {"std (all rows)", "distance, all atoms", "fits without a quarter"} <= found.keys()
     assert all(row["frames"] >= 10 for row in rows)
     assert all(-1 <= row["rank_energy"] <= 1 and row["spread"] > 0 for row in rows)
+
+
+def test_learner(run_benchmark):
+    rows = run_benchmark("learner.py", "--vary", "warm_up=[0, 0.3]")
+    assert [row["set"] for row in rows] == ["", "{'warm_up': 0}", "{'warm_up': 0.3}"]
+    plain, cold, warm = rows
+    assert plain["update_cpu_s"] > 0
+    assert cold["fit_E"] != warm["fit_E"] != plain["fit_E"]
+    # what was learned is known better than what comes next
+    assert all(row["fit_F"] < row["next_F"] for row in rows)
