@@ -302,8 +302,11 @@ def test_scale_follows_the_errors_before_they_are_learned(updated):
     # the scale of energies is left to the calibration; states of version 0.2.0 have one for both
     assert torch.allclose(variance, FAST.scale**2 * plain)
     older = {name: value for name, value in state.extra.items() if name != "energy_scale"}
-    variance = moments(FAST, PosteriorState("last_layer", state.members, older), unseen)[1]
+    before = PosteriorState("last_layer", state.members, older)
+    variance = moments(FAST, before, unseen)[1]
     assert torch.allclose(variance, fit(observed, FAST.scale) ** 2 * plain)
+    assert "energy_scale" not in later_update(FAST, before, 6, 1).extra
+    assert "energy_scale" in later_update(FAST, state, 6, 1).extra
     slopes = torch.ones(1, 2, 1, 3)
     forces = MemberForces(
         torch.zeros(1, 1, 3), torch.zeros(1, 1, 1), torch.ones(1), force_slopes=slopes

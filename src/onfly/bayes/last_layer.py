@@ -74,7 +74,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
         Number of newest labels to whose force errors, before they were learned, the s of forces and
         stresses is fitted. 0 keeps `scale`.
     near_labels
-        Narrow the std of energies close to labels (see `onfly.dynamics.near_labels`).
+        Narrow the std of energies close to labels (see `onfly.dynamics.near_labels`), with the force
+        errors of the `scale_memory` newest labels.
 
     Raises
     ------
@@ -187,10 +188,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
             "noise": torch.tensor([noise.force for _, noise, _ in parts], dtype=torch.float64),
             "species": parts[0][1].species,
             "species_noise": torch.stack([noise.species_force for _, noise, _ in parts]),
-            "energy_scale": torch.tensor([self.scale], dtype=torch.float64),
             "left": torch.stack([left for _, _, left in parts]).mean(0),
             **scale,
         }
+        if "factor" not in state.extra or "energy_scale" in state.extra:
+            extra["energy_scale"] = torch.tensor([self.scale], dtype=torch.float64)
         own += time.process_time() - start
         info = update_info(results, n_cores)
         info = replace(info, cpu_seconds=info.cpu_seconds + own)
@@ -244,7 +246,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
         if features is None:
             raise ValueError("the last-layer posterior needs the summed node features")
         own = solve(state.extra["factor"], features).mean(0)
-        # states of older versions have one scale for energies and forces
+        # states of version 0.2.0 have one scale for energies and forces, and so has what follows
+        # from them, because the calibration of their run knows errors in units of that scale
         scale = state.extra["energy_scale"].to(own) if "energy_scale" in state.extra else None
         scale = self._scale(state, own) if scale is None else scale
         return mean, variance + scale**2 * own
