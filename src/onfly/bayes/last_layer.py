@@ -74,8 +74,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
         Number of newest labels to whose force errors, before they were learned, the s of forces and
         stresses is fitted. 0 keeps `scale`.
     near_labels
-        Narrow the std of energies close to labels (see `onfly.dynamics.near_labels`), with the force
-        errors of the `scale_memory` newest labels.
+        Narrow the std of energies close to labels (see `onfly.dynamics.near_labels`), with the
+        force errors of the `scale_memory` newest labels.
 
     Raises
     ------
