@@ -128,3 +128,27 @@ def test_learner(run_benchmark):
     assert cold["fit_E"] != warm["fit_E"] != plain["fit_E"]
     # what was learned is known better than what comes next
     assert all(row["fit_F"] < row["next_F"] for row in rows)
+
+
+def test_plot(tmp_path, monkeypatch):
+    """The figure is drawn of runs with and without a verdict."""
+    import json
+    import runpy
+    import sys
+    from pathlib import Path
+
+    from PIL import Image
+
+    row = {"case": "a", "labels": 40, "labels_before": 7, "waits": 5, "true_run": 0.99}
+    rows = [
+        row | {"seed": 0, "verdict": "ready", "true_block": 0.97},
+        row | {"seed": 1, "verdict": "not accurate enough", "true_block": 0.8},
+        row | {"seed": 2, "verdict": "needs more audits", "true_block": None},
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
+    script = Path(__file__).parents[2] / "benchmarks" / "truth_plot.py"
+    files = [str(tmp_path / "rows.json"), "--figure", str(tmp_path / "truth.png")]
+    monkeypatch.setattr(sys, "argv", ["truth_plot.py", *files])
+    runpy.run_path(str(script), run_name="__main__")
+    with Image.open(tmp_path / "truth.png") as picture:
+        assert len(picture.convert("RGB").getcolors(100000)) > 10
