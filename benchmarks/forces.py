@@ -127,8 +127,10 @@ def split(frames: list[Atoms], n_train: int, rng) -> tuple[list[Atoms], dict[str
 class Learner:
     """The default posterior on the labels of a case, and what it says of test configurations."""
 
-    def __init__(self, case: Case, seed: int, device: str = "cpu", **settings) -> None:
-        self.case, self.key = case, ("forces", case.name, seed)
+    def __init__(
+        self, case: Case, seed: int, device: str = "cpu", *, study: str = "forces", **settings
+    ) -> None:
+        self.case, self.key = case, (study, case.name, seed)
         self.elements = tuple(sorted(set(case.train[0].get_chemical_symbols())))
         self.device = device
         self.potential = load_foundation(case.foundation, elements=self.elements, device=device)

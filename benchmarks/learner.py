@@ -17,21 +17,17 @@ from collections.abc import Sequence
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import forces
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from common import Report, arguments, cpu_timer
+from common import Report, arguments
+from forces import Learner
 from truth import parsed
-from truth_cases import CASES, Case
-from truth_runs import Teacher
-
-from onfly.bayes import LastLayerPosterior, LikelihoodScales
-from onfly.labels.single_point import build_calculator
-from onfly.learning import potential_target
-from onfly.learning.target import PotentialTarget
-from onfly.potentials import load_foundation
+from truth_cases import CASES, Case, model_path
+from truth_runs import Teacher, bare
 
 SIZES = (1, 5, 6, 7, 11, 12, 13, 17, 18, 19, 20)
 QUICK = (1, 3, 4, 5)
@@ -43,8 +39,7 @@ def trajectory(case: Case, teacher: Teacher, n_frames: int, seed: int) -> list[A
     """Return labelled frames of MD on the teacher."""
     rng = np.random.default_rng(seed)
     atoms = case.atoms(seed)
-    maker = teacher.maker()
-    atoms.calc = build_calculator(maker.calculator, maker.calculator_kwargs or {})
+    atoms.calc = teacher.calculator()
     kelvin = case.stages[0][0]
     MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=rng)
     friction = 0.02 / units.fs
@@ -53,68 +48,44 @@ def trajectory(case: Case, teacher: Teacher, n_frames: int, seed: int) -> list[A
     )
     frames = []
     for _ in range(n_frames):
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-        frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
-        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        frame = bare(atoms)
+        frame.calc = SinglePointCalculator(frame, **results)
         frames.append(frame)
         dynamics.run(SPACING)
     return frames
 
 
-class Study:
-    """One trajectory, and a student that learns it."""
+def study(learner: Learner, frames: list[Atoms], sizes: Sequence[int]) -> dict[str, float]:
+    """Return the mean errors over the updates, meV and meV/Å, and the CPU time in s.
 
-    def __init__(self, case: Case, student: str, frames: list[Atoms], seed: int) -> None:
-        self.student, self.frames, self.key = student, frames, ("learner", case.name, seed)
-        self.elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
-        self.potential = load_foundation(student, elements=self.elements)
-        self.scales = LikelihoodScales.for_threshold(case.threshold, n_atoms=len(frames[0]))
-        first = self.potential.collate([self.potential.graph(frames[0])])
-        energy = self.potential.evaluate(self.potential.parameters(), first, forces=False).energy
-        self.offset = float(energy[0]) - frames[0].get_potential_energy()
-
-    def target(self, frames: Sequence[Atoms]) -> PotentialTarget:
-        """Return the target of labelled frames."""
-        return potential_target(
-            self.student,
-            [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in frames],
-            [a.get_potential_energy() + self.offset for a in frames],
-            [a.get_forces() for a in frames],
-            None,
-            self.scales,
-            elements=self.elements,
-        )
-
-    def learn(self, posterior: LastLayerPosterior, sizes: Sequence[int]) -> dict[str, float]:
-        """Return the mean errors over the updates, meV and meV/Å, and the CPU time in s."""
-        state, before, cpu = posterior.initial(self.potential, self.key), 0, {"update": 0.0}
-        rows = []
-        for generation, size in enumerate(sizes, 1):
-            labels = self.target(self.frames[: 2 * size : 2])
-            with cpu_timer(cpu, "update"):
-                state, _ = posterior.update(
-                    state, lambda labels=labels: labels, seed_key=self.key,
-                    generation=generation, n_new=size - before,
-                )  # fmt: skip
-            params = state.members[0]
-            sets = {
-                "fit": labels.errors(params),
-                "new": labels.errors(params, list(range(before, size))),
-                "near": self.target(self.frames[1 : 2 * size : 2]).errors(params),
-                "next": self.target(self.frames[2 * size : 2 * size + 6]).errors(params),
-                "far": self.target(self.frames[-FAR:]).errors(params),
-            }
-            before = size
-            row = {f"{name}_E": _rms(found.energy) for name, found in sets.items()}
-            rows.append(row | {f"{name}_F": _rms(found.forces) for name, found in sets.items()})
-        later = rows[2:]
-        return {k: float(np.mean([row[k] for row in later])) for k in later[0]} | {
-            "update_cpu_s": cpu["update"]
+    Parameters
+    ----------
+    learner
+        Whose training configurations are every second of the frames.
+    frames
+        Of the trajectory.
+    sizes
+        Labels learned after each update.
+    """
+    rows = []
+    for size in sizes:
+        before = learner.n_labels
+        learner.learn(size)
+        params, labels = learner.state.members[0], learner.labels
+        sets = {
+            "fit": labels.errors(params),
+            "new": labels.errors(params, list(range(before, size))),
+            "near": learner.target(frames[1 : 2 * size : 2]).errors(params),
+            "next": learner.target(frames[2 * size : 2 * size + 6]).errors(params),
+            "far": learner.target(frames[-FAR:]).errors(params),
         }
-
-
-def _path(source: str, models: str | None) -> str:
-    return f"{models}/{source}" if source.endswith(".model") else source
+        row = {f"{name}_E": _rms(found.energy) for name, found in sets.items()}
+        rows.append(row | {f"{name}_F": _rms(found.forces) for name, found in sets.items()})
+    later = rows[2:]
+    return {k: float(np.mean([row[k] for row in later])) for k in later[0]} | {
+        "update_cpu_s": learner.cpu["update"]
+    }
 
 
 def _rms(values) -> float:
@@ -135,12 +106,14 @@ def main() -> None:
     report = Report("learner", {"vary": args.vary, "sizes": list(sizes)})
     for name in ["toy"] if args.quick else args.cases.split(","):
         case = CASES[name]
-        teacher = Teacher(_path(case.teacher, args.models))
+        teacher = Teacher(model_path(case.teacher, args.models))
         frames = trajectory(case, teacher, 2 * sizes[-1] + FAR + 10, args.seed)
-        study = Study(case, _path(case.student, args.models), frames, args.seed)
+        student = model_path(case.student, args.models)
+        learned = forces.Case(name, student, frames[::2], {}, case.threshold, sizes)
         for change in changes:
-            posterior = LastLayerPosterior(**({"n_steps": 20} if args.quick else {}) | change)
-            row = study.learn(posterior, sizes)
+            options = ({"n_steps": 20} if args.quick else {}) | change
+            learner = Learner(learned, args.seed, study="learner", **options)
+            row = study(learner, frames, sizes)
             report.add(case=name, seed=args.seed, set=str(change or ""), **row)
     report.finish(args.json)
 

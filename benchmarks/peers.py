@@ -37,13 +37,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from common import Report, arguments
-from peers_check import ModelCalculator, Shifted, bare, check, teacher_calculator
+from peers_check import ModelCalculator, Shifted, check
 from peers_committee import installed
 from rich.console import Console
 from rich.table import Table
 from truth import NEVER, figures, merged, settings, spec_of
-from truth_cases import CASES, Case
-from truth_runs import Teacher, TeacherCalculator, run_case, true_frames
+from truth_cases import CASES, Case, model_path
+from truth_runs import Teacher, TeacherCalculator, bare, run_case, true_frames
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.schemas import RunState
@@ -127,7 +127,7 @@ class Bench:
 
     def source(self, name: str) -> str:
         """Return a model's name, or its path."""
-        return str(Path(self.args.models) / name) if name.endswith(".model") else name
+        return model_path(name, self.args.models)
 
     def compare(self, case: Case, seed: int) -> None:
         """Do the runs of one system and seed, and add their rows."""
@@ -167,7 +167,7 @@ class Bench:
         """Return the figures of the teacher itself, or of the untuned student."""
 
         def make() -> dict[str, Any]:
-            truth = teacher_calculator(teacher)
+            truth = teacher.calculator()
             if name == "teacher":
                 return self.worth(case, seed, teacher, Shifted(truth, 0.0))
             student = TeacherCalculator(self.source(case.student))

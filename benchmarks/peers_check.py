@@ -19,10 +19,9 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from scipy.spatial.distance import pdist
 from truth_cases import Case
-from truth_runs import Teacher, TeacherCalculator
+from truth_runs import Teacher, bare
 
 from onfly.analysis.rdf import radial_distribution
-from onfly.labels.single_point import build_calculator
 from onfly.potentials.execution import one_thread
 from onfly.schemas import RunState
 from onfly.seeds import numpy_stream
@@ -73,18 +72,6 @@ class Shifted(Calculator):
         self.results["forces"] = self.inner.get_forces(plain)
 
 
-def bare(atoms: Atoms) -> Atoms:
-    """Return atoms and cell, and nothing else."""
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
-
-
-def teacher_calculator(teacher: Teacher) -> Calculator:
-    """Return the teacher as ASE calculator."""
-    if teacher.is_calculator:
-        return build_calculator(teacher.source, {})
-    return TeacherCalculator(teacher.source)
-
-
 def moved(
     calculator: Calculator, case: Case, n_steps: int, key: tuple[str | int, ...]
 ) -> tuple[list[Atoms], bool]:
@@ -129,9 +116,7 @@ def teacher_frames(
     """Return frames of a teacher's trajectory, from the folder if they are there."""
     path = folder / f"teacher-{case.name}-{which}-{n_steps}-{seed}.extxyz"
     if not path.exists():
-        frames, physical = moved(
-            teacher_calculator(teacher), case, n_steps, (case.name, which, seed)
-        )
+        frames, physical = moved(teacher.calculator(), case, n_steps, (case.name, which, seed))
         if not physical:
             raise SystemExit(f"the MD of the teacher of {case.name} left the physical world")
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,44 +18,24 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import ase.io
 import numpy as np
 import torch
 from ase import Atoms
 from common import Report, arguments
 from scipy.stats import spearmanr
-from truth_cases import CASES
-from truth_runs import Teacher
+from truth_cases import CASES, model_path
+from truth_runs import Teacher, bare, block_frames
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes import LastLayerPosterior, PosteriorState
 from onfly.potentials.execution import one_thread
-from onfly.schemas import RunState, to_atoms
+from onfly.schemas import to_atoms
 from onfly.session import OpenRun, Session
 from onfly.settings import OnflySettings
 
 BATCH = 16
 FIT_STEPS, QUICK_STEPS = 100, 10  # of the fits without a part of the labels
 PARTS = 4
-
-
-def plain(atoms: Atoms) -> Atoms:
-    """Return atoms and cell alone."""
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
-
-
-def block_frames(state: RunState, workspace: RunWorkspace, every: int) -> list[Atoms]:
-    """Return every so many of the steps that the closing block took on the model."""
-    found = []
-    for trajectory in state.trajectories:
-        for path in workspace.trajectory(trajectory.index).trajectory_files():
-            frames = ase.io.read(path, ":", format="extxyz") if path.stat().st_size else []
-            found += [
-                plain(atoms)
-                for atoms in frames
-                if atoms.info["source"] == "model" and atoms.info["step"] > trajectory.origin
-            ]
-    return found[::every]
 
 
 class Weights:
@@ -120,7 +100,7 @@ def candidates(
     doc = run.doc.ensemble
     state = workspace.load_ensemble(doc)
     labels = run.labels()[: doc.n_labels]
-    known = [plain(to_atoms(label.structure)) for label in labels]
+    known = [bare(to_atoms(label.structure)) for label in labels]
     numbers, tuned = frames[0].numbers, Weights(run, state.members[0])
     untuned = Weights(run, run.potential.parameters())
     energies, forces, features = tuned.evaluate(frames)
@@ -182,9 +162,10 @@ def main() -> None:
             continue
         run = session.open(state.posterior)
         assert isinstance(run.posterior, LastLayerPosterior)
-        source = case.teacher
-        teacher = Teacher(str(args.models / source) if source.endswith(".model") else source)
-        frames = block_frames(state, workspace, args.every)
+        teacher = Teacher(model_path(case.teacher, args.models))
+        steps = block_frames(state, workspace)
+        frames = [bare(atoms) for _, atoms in steps if atoms.info["source"] == "model"]
+        frames = frames[:: args.every]
         with one_thread():
             found, energies, forces = candidates(run, workspace, frames, n_steps)
             truth, true_forces = teacher.truth(frames, True)

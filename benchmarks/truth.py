@@ -28,7 +28,7 @@ from common import Report, arguments
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from truth_cases import CASES, Case, acetylacetone
+from truth_cases import CASES, Case, acetylacetone, model_path
 from truth_refit import refit_figures
 from truth_runs import Frames, Teacher, notes, run_case, true_frames
 
@@ -208,7 +208,7 @@ class Bench:
 
     def source(self, name: str) -> str:
         """Return a model's name, or its path."""
-        return str(Path(self.args.models) / name) if name.endswith(".model") else name
+        return model_path(name, self.args.models)
 
     def learned_prior(self, case: Case) -> dict[str, float]:
         """Return the prior that the runs of other cases teach, as ``calibration: library`` does."""

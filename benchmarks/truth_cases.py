@@ -15,7 +15,7 @@ from systems import system
 
 from onfly.units import EV_PER_KCAL_MOL
 
-__all__ = ["CASES", "Case", "chain"]
+__all__ = ["CASES", "Case", "chain", "model_path"]
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 SPICE, COUPLED_CLUSTER = "MACE_SPICE_converted.model", "ani500k_small_CC.model"
@@ -69,6 +69,11 @@ class Case:
     def needs_models(self) -> bool:
         """Whether student or teacher is a file of ``--models``."""
         return any(name.endswith(".model") for name in (self.student, self.teacher))
+
+
+def model_path(source: str, models: str | Path | None) -> str:
+    """Return a model's name, or its path in the folder of ``--models``."""
+    return str(Path(models or "") / source) if source.endswith(".model") else source
 
 
 def chain(heavy: str) -> Atoms:

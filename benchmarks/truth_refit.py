@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from truth_runs import Teacher
+from truth_runs import Teacher, bare, block_frames
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.dynamics.predictor import Predictor
@@ -61,17 +60,8 @@ def refit_figures(state: RunState, workspace: RunWorkspace, teacher: Teacher) ->
 def _unlabelled(state: RunState, workspace: RunWorkspace) -> list[Atoms]:
     """Return every third configuration of the closing block that was not labelled."""
     audited = {(t.index, s) for t in state.trajectories for look in t.closing_steps for s in look}
-    origins = {t.index: t.origin for t in state.trajectories}
-    found = []
-    for trajectory in workspace.trajectory_folders():
-        for path in trajectory.trajectory_files():
-            if not path.stat().st_size:
-                continue
-            for atoms in ase.io.read(path, ":", format="extxyz"):
-                step = int(atoms.info["step"])
-                inside = step > origins[trajectory.index] and step % EVERY == 0
-                if inside and (trajectory.index, step) not in audited:
-                    found.append(
-                        Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-                    )
-    return found
+    return [
+        bare(atoms)
+        for index, atoms in block_frames(state, workspace)
+        if (step := int(atoms.info["step"])) % EVERY == 0 and (index, step) not in audited
+    ]

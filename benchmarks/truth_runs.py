@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,12 +38,19 @@ from onfly.session import Session
 from onfly.settings import OnflySettings
 from onfly.spec import RunSpec
 
-__all__ = ["Frames", "Teacher", "TeacherCalculator", "run_case", "true_frames"]
+__all__ = [
+    "Frames", "Teacher", "TeacherCalculator", "bare", "block_frames", "run_case", "true_frames",
+]  # fmt: skip
 
 ROUNDS = "rounds.jsonl"
 RATIO = "ratio of "  # columns of errors over tolerances
 BATCH = 32  # configurations that the teacher sees at once
 FOUNDATION_EVERY = 5  # the untuned student is looked at this often only
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Return atoms and cell, and nothing else."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
 
 
 @cache
@@ -123,6 +130,12 @@ class Teacher:
         """Whether the teacher is an ASE calculator by its dotted name."""
         return self.source.startswith("ase.")
 
+    def calculator(self) -> Calculator:
+        """Return it as ASE calculator."""
+        if self.is_calculator:
+            return build_calculator(self.source, {})
+        return TeacherCalculator(self.source)
+
     def maker(self) -> AseLabelMaker:
         """Return the labeller."""
         if self.is_calculator:
@@ -137,7 +150,7 @@ class Teacher:
         if not self.is_calculator:
             elements = tuple(sorted(set(frames[0].get_chemical_symbols())))
             return _energies(_potential(self.source, elements), frames, forces)
-        calculator = build_calculator(self.source, {})
+        calculator = self.calculator()
         energies = np.array([calculator.get_potential_energy(atoms) for atoms in frames])
         if not forces:
             return energies, None
@@ -299,7 +312,7 @@ def _segment(
                 return dict(content)
     with trajectory.thermo_path(int(path.stem)).open() as file:
         stds = {int(row["step"]): row["energy_std"] for row in csv.DictReader(file)}
-    plain = [Atoms(a.numbers, a.positions, cell=a.cell.array, pbc=a.pbc) for a in frames]
+    plain = [bare(atoms) for atoms in frames]
     posterior = state.posterior
     by_force = any(t.quantity == "force" for t in posterior.spec.tolerance)
     truth, true_forces = teacher.truth(plain, by_force)
@@ -328,3 +341,14 @@ def _segment(
     kept.parent.mkdir(exist_ok=True)
     np.savez(kept, **content)
     return content
+
+
+def block_frames(state: RunState, workspace: RunWorkspace) -> Iterator[tuple[int, Atoms]]:
+    """Give the steps of the latest closing block, each with the number of its trajectory."""
+    origins = {t.index: t.origin for t in state.trajectories}
+    for trajectory in workspace.trajectory_folders():
+        for path in trajectory.trajectory_files():
+            frames = ase.io.read(path, ":", format="extxyz") if path.stat().st_size else []
+            for atoms in frames:
+                if int(atoms.info["step"]) > origins[trajectory.index]:
+                    yield trajectory.index, atoms

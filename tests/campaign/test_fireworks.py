@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-import yaml
 from jobflow import run_locally
 from typer.testing import CliRunner
 
@@ -25,6 +25,7 @@ from onfly.spec.yaml import load
 from onfly.stores import job_store
 from onfly.testing.mongo import URI_VARIABLE, WireServer
 from tests.campaign.cluster import Cluster
+from tests.campaign.conftest import config as campaign_file
 from tests.campaign.conftest import metals
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fireworks]
@@ -50,24 +51,11 @@ def app():
     return app
 
 
-def config(tmp_path, n, name="alloys"):
+def config(tmp_path, n):
     """Write the file of a campaign of n compounds."""
-    (tmp_path / "structures.json").write_text(json.dumps([s.as_dict() for s in metals(n)]))
-    content = {
-        "campaign": name,
-        "structures": {"pymatgen": "structures.json"},
-        "foundation_model": "toy",
-        "threshold": "100 meV",
-        "labeller": "emt",
-        "stages": [{"n_steps": 10, "temperature": 300, "time_step": 2.0}],
-        "posterior": {"kind": "sghmc", "n_members": 2, "n_steps": 5},
-        "audit_interval": 5,
-        "n_workers": 1,
-        "proof": {"coverage": 0.5, "attempts": 1, "steps": 10},
-    }
-    path = tmp_path / "campaign.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    stages = [{"n_steps": 10, "temperature": 300, "time_step": 2.0}]
+    path = campaign_file(tmp_path, n, campaign="alloys", audit_interval=5, stages=stages)
+    return Path(path)
 
 
 def command(app, *words):

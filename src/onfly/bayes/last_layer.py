@@ -248,8 +248,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
         own = solve(state.extra["factor"], features).mean(0)
         # states of version 0.2.0 have one scale for energies and forces, and so has what follows
         # from them, because the calibration of their run knows errors in units of that scale
-        scale = state.extra["energy_scale"].to(own) if "energy_scale" in state.extra else None
-        scale = self._scale(state, own) if scale is None else scale
+        scale = state.extra.get("energy_scale", self._scale(state, own)).to(own)
         return mean, variance + scale**2 * own
 
     def _scale(self, state: PosteriorState, like: Tensor) -> Tensor:

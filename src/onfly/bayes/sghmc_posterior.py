@@ -135,7 +135,7 @@ def chain_tasks(
     ]
 
 
-def update_info(results: list[ChainResult], n_cores: int = 1) -> UpdateInfo:
+def update_info(results: list[ChainResult], n_cores: int) -> UpdateInfo:
     """Return the record of the chains of an update."""
     return UpdateInfo(
         traces=tuple(result.trace for result in results),
