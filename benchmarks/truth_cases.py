@@ -210,5 +210,22 @@ _ALL = (
         time_step=1.0,
         n_steps=600,
     ),
+    # the paper's two crystals at its size: stages of 3 ps
+    _crystal(
+        "lamno3-160",
+        _vasp("lamno3/LaMnO3_160.vasp"),
+        ((300.0, 1.0), (800.0, 1.0), (300.0, 1.0)),
+        5 * EV_PER_KCAL_MOL,
+        n_steps=4500,
+        calibration_mode="ema",
+    ),
+    _crystal(
+        "cazrs3-2h",
+        _vasp("cazrs3_h/CaZrS3_160_2H.vasp"),
+        ((1500.0, 1.0),),
+        5 * EV_PER_KCAL_MOL,
+        time_step=1.5,
+        n_steps=2000,
+    ),
 )  # fmt: skip
 CASES: dict[str, Case] = {case.name: case for case in _ALL}
