@@ -199,7 +199,15 @@ def test_a_server_that_is_full(fleet, expected, tmp_path):
     proxy = proxies[0]
     one.start("w1")
     _until(lambda: len(one.paid()[0]) >= 2, 120)
-    proxy.full = True
+
+    def full_in_a_job():
+        # what was on its way may still arrive; then states stay as they are
+        proxy.full = True
+        time.sleep(0.2)
+        proxy.full = bool(one.launchpad.get_fw_ids({"state": "RUNNING"}))
+        return proxy.full
+
+    _until(full_in_a_job, 120)
     _until(lambda: proxy.refused > 0, 120)
     file = launchpad_file(tmp_path / "full.yaml", one.port)
     done = call("campaign", "mend", "c", "--launchpad", file, "--pause", 0.1, "--expire", 0)
