@@ -34,7 +34,7 @@ from truth_runs import Frames, Teacher, notes, run_case, true_frames
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.calibration_prior import fit_gamma_prior
-from onfly.proof import ProofRule, judge
+from onfly.proof import Ledger, ProofRule, judge
 from onfly.rounds.close import proof_rule
 from onfly.schemas import RunState
 from onfly.spec import RunSpec
@@ -137,6 +137,7 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
         "audits": len(ledger.audits),
         "closing": len(ledger.of("closing")),
         "updates": len(ledger.learnings),
+        "labels_ten": _ten_good(ledger),
     }
     row |= _to_proof(workspace)
     if len(calls):
@@ -176,6 +177,16 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     row["cpu_md_s"], row["cpu_update_s"] = cpu.get("md", 0.0), cpu.get("update", 0.0)
     row["cpu_label_s"] = sum(line.get("label_cpu", 0.0) for line in notes(workspace))
     return row
+
+
+def _ten_good(ledger: Ledger) -> int | None:
+    """Return the labels up to ten good audits in a row, which version 0.1 called ready."""
+    in_a_row = 0
+    for entry in ledger.of("audit"):
+        in_a_row = in_a_row + 1 if entry.within() else 0
+        if in_a_row == 10:
+            return entry.index + 1
+    return None
 
 
 def _to_proof(workspace: RunWorkspace) -> dict[str, int]:
