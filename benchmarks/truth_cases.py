@@ -11,7 +11,6 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.build import bulk, molecule
-from systems import system
 
 from onfly.units import EV_PER_KCAL_MOL
 
@@ -197,7 +196,7 @@ _ALL = (
     _crystal("si", lambda: bulk("Si", cubic=True), ((600.0, 1.0),), 0.02),
     _crystal(
         "lamno3",
-        lambda: system("lamno3"),
+        _vasp("lamno3/LaMnO3_20.vasp"),
         ((300.0, 1.0), (800.0, 2.0), (300.0, 1.0)),
         0.1,
         calibration_mode="ema",
