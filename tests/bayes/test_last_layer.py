@@ -19,6 +19,7 @@ from onfly.bayes import (
 from onfly.bayes.force_scale import fit, force_errors, solve
 from onfly.bayes.heads import with_heads
 from onfly.bayes.last_layer_rows import LabelErrors, RowNoise, gram
+from onfly.bayes.row_sums import RowSums
 from onfly.learning.slopes import feature_slopes
 
 KEY = ("test", "last layer")
@@ -241,7 +242,8 @@ def test_a_strain_is_seen_by_stress_rows():
     """Without them the Gaussian is blind to it: a strained cell is more certain with them."""
     target, member = pair_target(6), PairPotential().parameters()
     noise = RowNoise.of(target.errors(member), target.scales)
-    with_stress = gram(target, member, noise, force_rows=None, seed_key=KEY)
+    sums = RowSums.updated(None, target, [member])
+    with_stress = sums.gram(0, target.summed_features(member), noise)
     energy, force, stress = target.rows(member, range(6))
     assert stress.shape == (54, 6)
     total = sum(
@@ -256,9 +258,8 @@ def test_random_directions_have_the_weight_of_all_components():
     for i in range(5):
         target._stresses[i] = None
     noise = RowNoise.of(target.errors(member), target.scales)
-    every, some = (
-        gram(target, member, noise, force_rows=rows, seed_key=KEY) for rows in (None, 400)
-    )
+    every = RowSums.updated(None, target, [member]).gram(0, target.summed_features(member), noise)
+    some = gram(target, member, noise, force_rows=400, seed_key=KEY)
     assert torch.allclose(some.diagonal(), every.diagonal(), rtol=0.15)
 
 

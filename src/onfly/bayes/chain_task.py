@@ -43,6 +43,9 @@ class ChainSettings:
     ----------
     n_steps, batch_size
         Steps of a cycle (the most, if `min_steps` is set), and draws per minibatch.
+    batch_atoms
+        Atoms of a minibatch, where labels are so large that this makes fewer draws than
+        `batch_size`; at least one. None always makes `batch_size` draws.
     steps_per_new
         Steps for each new label, where that makes more than `n_steps`: labels that come together
         need as many steps as if they had come one by one.
@@ -99,11 +102,13 @@ class ChainSettings:
     learn_force_std: bool = True
     steps_per_new: int = 0
     warm_up: float = 0.0
+    batch_atoms: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("n_steps", "batch_size", "batch_atoms"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value!r}")
         if self.steps_per_new < 0:
             raise ValueError(f"steps_per_new cannot be negative, got {self.steps_per_new!r}")
         if self.min_steps is not None and not 1 <= self.min_steps <= self.n_steps:
@@ -126,6 +131,12 @@ class ChainSettings:
             raise ValueError(f"optimizer must be {names}, got {self.optimizer!r}")
         if self.optimizer == "adam" and self.burn_in < 1.0:
             raise ValueError("adam is for cycles without noise only: set burn_in=1, or use sghmc")
+
+    def n_draws(self, n_atoms: int) -> int:
+        """Return the draws per minibatch where the largest label has `n_atoms` atoms."""
+        if self.batch_atoms is None:
+            return self.batch_size
+        return min(self.batch_size, max(1, self.batch_atoms // n_atoms))
 
 
 @dataclass(frozen=True)
@@ -303,7 +314,7 @@ def _run(target: Target, task: ChainTask) -> tuple[Params, dict[str, Any]]:
         prior,
         start,
         CyclicSchedule(n_steps, step_size, settings.burn_in, settings.ramp, settings.warm_up),
-        PrioritySampler(target.n_data, settings.batch_size, min(task.n_new, target.n_data)),
+        PrioritySampler(target.n_data, _n_draws(settings, target), min(task.n_new, target.n_data)),
         OPTIMIZERS[settings.optimizer](settings, prior, step_size, target.n_data, noise),
         torch_stream(*task.seed_key, "minibatch", task.chain, task.generation),
         plateau=None
@@ -311,6 +322,13 @@ def _run(target: Target, task: ChainTask) -> tuple[Params, dict[str, Any]]:
         else Plateau(settings.min_steps, settings.tolerance),
     )
     return sample, trace.as_dict()
+
+
+def _n_draws(settings: ChainSettings, target: Target) -> int:
+    n_atoms = getattr(target, "n_atoms", None)  # targets without atoms are of one size
+    if n_atoms is None:
+        return settings.batch_size
+    return settings.n_draws(max(n_atoms(index) for index in range(target.n_data)))
 
 
 def _read(path: Path, chain: int) -> ChainResult | None:

@@ -35,6 +35,7 @@ from onfly.bayes.heads import with_heads, without_head
 from onfly.bayes.last_layer_rows import FeatureTarget, RowNoise, gram
 from onfly.bayes.parallel import ChainPool, TargetFactory, run_chains
 from onfly.bayes.posterior import MemberForces, Posterior, PosteriorState, UpdateInfo
+from onfly.bayes.row_sums import RowSums
 from onfly.bayes.sghmc_posterior import chain_tasks, update_info
 from onfly.potentials import Params, Potential
 from onfly.potentials.execution import one_thread
@@ -52,7 +53,8 @@ class LastLayerPosterior(ChainSettings, Posterior):
     Parameters
     ----------
     n_steps, batch_size, step_size, prior_std, head_std, friction, beta, eps, burn_in, ramp, \
-    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new, warm_up
+    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new, warm_up, \
+    batch_atoms
         Of the chain, as in `ChainSettings`.
     update_steps
         Steps of an update that goes on from an earlier one, where they are fewer than `n_steps`;
@@ -65,6 +67,9 @@ class LastLayerPosterior(ChainSettings, Posterior):
         None takes all force and stress components of the labels. A number takes as many random
         directions per label, with the weight of all 3 n_atoms components, and no stress; 0 takes
         energies only.
+    keep_rows
+        Go on from the rows of the update before (see `onfly.bayes.row_sums`); False makes all rows
+        anew in every update. Without effect on random directions.
     force_draws
         Last layers drawn for the std of forces and stresses, F at most, where it is exact.
     scale
@@ -102,10 +107,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
     learn_force_std: bool = False
     steps_per_new: int = 30
     warm_up: float = 0.1
+    batch_atoms: int | None = 150
     update_steps: int | None = None
     n_members: int = 1
     ridge: float = 1e-4
     force_rows: int | None = None
+    keep_rows: bool = True
     force_draws: int = 8
     scale: float = 2.0
     scale_memory: int = 10
@@ -182,7 +189,14 @@ class LastLayerPosterior(ChainSettings, Posterior):
         n_cores = n_workers if pool is None else pool.n_workers
         start = time.process_time()
         with one_thread(), threads_of(target, n_cores):
-            parts = [self._factor(target, member, seed_key) for member in members]
+            sums = None
+            if self.force_rows is None:
+                before = RowSums.read(state.extra) if self.keep_rows else None
+                sums = RowSums.updated(before, target, members)
+            parts = [
+                self._factor(target, member, seed_key, sums, number)
+                for number, member in enumerate(members)
+            ]
         extra = {
             "factor": torch.stack([factor for factor, _, _ in parts]),
             "noise": torch.tensor([noise.force for _, noise, _ in parts], dtype=torch.float64),
@@ -190,6 +204,7 @@ class LastLayerPosterior(ChainSettings, Posterior):
             "species_noise": torch.stack([noise.species_force for _, noise, _ in parts]),
             "left": torch.stack([left for _, _, left in parts]).mean(0),
             **scale,
+            **({} if sums is None else sums.tensors()),
         }
         if "factor" not in state.extra or "energy_scale" in state.extra:
             extra["energy_scale"] = torch.tensor([self.scale], dtype=torch.float64)
@@ -216,7 +231,12 @@ class LastLayerPosterior(ChainSettings, Posterior):
         return {"observed": observed, "scale": torch.tensor([scale], dtype=torch.float64)}
 
     def _factor(
-        self, target: FeatureTarget, params: Params, seed_key: tuple[str | int, ...]
+        self,
+        target: FeatureTarget,
+        params: Params,
+        seed_key: tuple[str | int, ...],
+        sums: RowSums | None = None,
+        member: int = 0,
     ) -> tuple[Tensor, RowNoise, Tensor]:
         """Return the Cholesky factor of (RᵀR + ς I), shape (F, F), float64, the noise of the rows.
 
@@ -224,7 +244,11 @@ class LastLayerPosterior(ChainSettings, Posterior):
         """
         errors = target.errors(params)
         noise = RowNoise.of(errors, target.scales)
-        total = gram(target, params, noise, force_rows=self.force_rows, seed_key=seed_key)
+        if sums is not None:
+            total = sums.gram(member, target.summed_features(params), noise)
+        else:
+            n_rows = self.force_rows or 0
+            total = gram(target, params, noise, force_rows=n_rows, seed_key=seed_key)
         total += self.ridge * total.diagonal().mean() * torch.eye(len(total)).to(total)
         return torch.linalg.cholesky(total), noise, errors.energy.detach().double().cpu()
 

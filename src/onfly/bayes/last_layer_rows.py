@@ -8,7 +8,7 @@ fit left if that is more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,6 @@ from onfly.seeds import numpy_stream
 
 __all__ = ["FeatureTarget", "LabelErrors", "RowNoise", "directions", "gram"]
 
-# atoms whose rows are computed together
-CHUNK_ATOMS = 96
 # labels whose errors make the RMS of a species' own: below, that of all is mixed in
 PRIOR_COUNT = 30.0
 
@@ -75,6 +73,9 @@ class FeatureTarget(Protocol):
 
     def n_atoms(self, index: int) -> int:
         """Return the number of atoms of a label."""
+
+    def fingerprint(self, n_labels: int | None = None) -> str:
+        """Return a hash of the first labels; None takes all."""
 
 
 @dataclass(frozen=True)
@@ -130,27 +131,17 @@ def directions(
     return vectors / np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
 
 
-def _chunks(target: FeatureTarget) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    for index in range(target.n_data):
-        n_atoms = sum(target.n_atoms(i) for i in chunk) + target.n_atoms(index)
-        if chunk and n_atoms > CHUNK_ATOMS:
-            yield chunk
-            chunk = []
-        chunk.append(index)
-    if chunk:
-        yield chunk
-
-
 def gram(
     target: FeatureTarget,
     params: Params,
     noise: RowNoise,
     *,
-    force_rows: int | None,
+    force_rows: int,
     seed_key: tuple[str | int, ...],
 ) -> Tensor:
-    """Return RᵀR, shape (F, F), float64.
+    """Return RᵀR of energies and random directions, shape (F, F), float64.
+
+    That of all rows is `onfly.bayes.row_sums.RowSums.gram`.
 
     Parameters
     ----------
@@ -161,22 +152,16 @@ def gram(
     noise
         Of the rows.
     force_rows
-        None takes all force and stress components. A number takes as many random directions of each
-        label, with the weight of all its components, and no stress; 0 takes energies only.
+        Random directions of each label, with the weight of all its components, and no stress; 0
+        takes energies only.
     seed_key
         Of the random directions.
     """
-    if force_rows is not None:
-        rows = target.summed_features(params) / noise.energy
-        total = rows.T @ rows
-        for index in range(target.n_data if force_rows else 0):
-            chosen = directions(target, index, force_rows, seed_key)
-            slopes = target.feature_slopes(params, index, chosen)
-            weight = 3.0 * target.n_atoms(index) / force_rows / noise.force**2
-            total += weight * slopes.T @ slopes
-        return total
-    parts = []
-    for energy, force, stress in target.map_rows(params, list(_chunks(target))):
-        scaled = ((energy, noise.energy), (force, noise.force), (stress, noise.stress))
-        parts += [rows.T @ rows / std**2 for rows, std in scaled]
-    return torch.stack(parts).sum(0)
+    rows = target.summed_features(params) / noise.energy
+    total = rows.T @ rows
+    for index in range(target.n_data if force_rows else 0):
+        chosen = directions(target, index, force_rows, seed_key)
+        slopes = target.feature_slopes(params, index, chosen)
+        weight = 3.0 * target.n_atoms(index) / force_rows / noise.force**2
+        total += weight * slopes.T @ slopes
+    return total

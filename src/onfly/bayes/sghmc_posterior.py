@@ -29,7 +29,8 @@ class SGHMCPosterior(ChainSettings, Posterior):
     n_members
         Number of chains M; at least 2, or there is no disagreement to measure.
     n_steps, batch_size, step_size, prior_std, head_std, friction, beta, eps, burn_in, ramp, \
-    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new, warm_up
+    stability, min_steps, tolerance, optimizer, learn_force_std, steps_per_new, warm_up, \
+    batch_atoms
         Of the cycle, as in `ChainSettings`.
 
     Raises

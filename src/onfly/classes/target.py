@@ -48,11 +48,11 @@ class ClassTarget(PotentialTarget):
         sizes = torch.tensor([len(e.atoms) for e in examples], **options)
         self._energy_std = scales.force_std_base * torch.sqrt(sizes / 3.0) * self._width
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, n_labels: int | None = None) -> str:
         """Return a hash of what is learned, configurations included."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        digest.update(self._width.cpu().numpy().tobytes())
-        for atoms in self.atoms or []:
+        digest = hashlib.sha256(super().fingerprint(n_labels).encode())
+        digest.update(self._width[:n_labels].cpu().numpy().tobytes())
+        for atoms in (self.atoms or [])[:n_labels]:
             for array in (atoms.numbers, atoms.positions, atoms.cell.array):
                 digest.update(array.tobytes())
         return digest.hexdigest()

@@ -116,10 +116,12 @@ class PotentialTarget:
         """Return the potential's factors on σ_TL."""
         return self.potential.prior_scale()
 
-    def fingerprint(self) -> str:
-        """Return a hash of the labelled energies, forces and stresses."""
-        digest = hashlib.sha256(repr((self.scales, self._energies)).encode())
-        for force, stress in zip(self._forces, self._stresses, strict=True):
+    def fingerprint(self, n_labels: int | None = None) -> str:
+        """Return a hash of the energies, forces and stresses of the first labels, or of all."""
+        energies = self._energies[:n_labels]
+        digest = hashlib.sha256(repr((self.scales, energies)).encode())
+        known = zip(self._forces[:n_labels], self._stresses[:n_labels], strict=True)
+        for force, stress in known:
             digest.update(force.tobytes() + (b"" if stress is None else stress.tobytes()))
         return digest.hexdigest()
 
