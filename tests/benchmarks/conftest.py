@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import runpy
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def run_benchmark(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
+    logger = logging.getLogger("onfly")
+    level = logger.level  # the scripts raise it
 
     def run(script: str, *arguments: object) -> list[dict]:
         result = tmp_path / "figures.json"
@@ -38,6 +41,7 @@ def run_benchmark(tmp_path, monkeypatch):
         return content["rows"]
 
     yield run
+    logger.setLevel(level)
     # `common`, `systems` and `loop` are names that others may use too
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
