@@ -108,7 +108,7 @@ def trajectory(
         return frames, float(content["drift"])
 
 
-def msd(frames: list[Atoms], case: Case, symbol: str | None = None) -> np.ndarray:
+def msd(frames: list[Atoms], symbol: str | None = None) -> np.ndarray:
     """Return the mean squared displacement of an element, or of all atoms, by lag (Å²)."""
     chosen = np.array([symbol in (None, s) for s in frames[0].symbols])
     return mean_squared_displacement(unwrap(frames, remove_drift=True)[:, chosen])
@@ -132,20 +132,19 @@ def hydrogen(frames: list[Atoms], case: Case) -> dict[str, float]:
     ]
     return {
         "jumps_per_ps": len(jumps) / n_hydrogen / picoseconds,
-        "msd_H": at_lag(msd(frames, case, "H"), case),
         "S_S_before_jump": float(np.mean(gaps)) if gaps else np.nan,
     }
 
 
-def observables(frames: list[Atoms], case: Case) -> dict[str, float]:
-    """Return what is compared of one production run."""
+def observables(frames: list[Atoms], case: Case, curve: np.ndarray) -> dict[str, float]:
+    """Return what is compared of one production run; its mean squared displacement is known."""
     symbols = set(frames[0].get_chemical_symbols())
     if {"H", "S"} <= symbols:
-        return hydrogen(frames, case)
+        return hydrogen(frames, case) | {"msd_H": at_lag(curve, case)}
     if {"Mn", "O"} <= symbols:
         order = bond_length_distortion("Mn", "O")
         return {"distortion": float(np.mean([order(atoms) for atoms in frames[::5]]))}
-    return {"msd": at_lag(msd(frames, case), case)}
+    return {"msd": at_lag(curve, case)}
 
 
 def draw(curves: dict[str, list[np.ndarray]], rows: list[dict], case: Case, path: Path) -> None:
@@ -203,8 +202,9 @@ def main() -> None:
             file = f"{name}-{args.seed}-{number}-{args.equilibration}-{args.steps}.npz"
             path = args.resume / "production" / case.name / file.replace(" ", "").replace("/", "")
             frames, drift = trajectory(make, case, number, args, path)
-            curves.setdefault(name, []).append(msd(frames, case, symbol))
-            runs.append(observables(frames, case) | {"drift": drift})
+            curve = msd(frames, symbol)
+            curves.setdefault(name, []).append(curve)
+            runs.append(observables(frames, case, curve) | {"drift": drift})
         report.rows.append(mean_row(name, runs))
     for row in report.rows:
         for key in report.rows[-1]["runs"][0]:

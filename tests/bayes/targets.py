@@ -190,11 +190,6 @@ class LinearRowsTarget:
     def summed_features(self, params: Params) -> Tensor:
         return self.energy_rows
 
-    def rows(self, params, indices):
-        """One force component in all, and the stress of every label."""
-        chosen = self.energy_rows[list(indices)]
-        return chosen, 2.0 * chosen, 3.0 * chosen
-
     def feature_slopes(self, params, index, directions):
         raise AssertionError("no force rows were asked for")
 

@@ -244,7 +244,7 @@ def test_a_strain_is_seen_by_stress_rows():
     noise = RowNoise.of(target.errors(member), target.scales)
     sums = RowSums.updated(None, target, [member])
     with_stress = sums.gram(0, target.summed_features(member), noise)
-    energy, force, stress = target.rows(member, range(6))
+    energy, (force, stress) = target.summed_features(member), target.rows(member, range(6))
     assert stress.shape == (54, 6)
     total = sum(
         rows.T @ rows / std**2

@@ -22,7 +22,7 @@ def members(*shifts):
 
 def expected(target, params, labels):
     """Sums by the definition, of rows that are made one label at a time."""
-    rows = [target.rows(params, [i])[1:] for i in labels]
+    rows = [target.rows(params, [i]) for i in labels]
     return [sum(part.T @ part for part in kind) for kind in zip(*rows, strict=True)]
 
 

@@ -59,8 +59,8 @@ class FeatureTarget(Protocol):
 
     def map_rows(
         self, params: Params, chunks: Sequence[Sequence[int]]
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Return derivatives of energies, force and stress components by the last layer.
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return derivatives of force and stress components by the last layer.
 
         Of each chunk of labels.
         """

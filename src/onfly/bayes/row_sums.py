@@ -82,18 +82,26 @@ class RowSums:
         members
             Weights at which the rows of new labels are made.
         """
-        n, begin = target.n_data, 0
-        if before is not None and before.n_labels <= n < GROWTH * before.n_fresh:
-            same = before.digest == target.fingerprint(before.n_labels)
-            same = same and len(before.forces) == len(members)
-            begin = before.n_labels if same else 0
+        if before is not None and not before._serves(target, len(members)):
+            before = None
+        n, begin = target.n_data, 0 if before is None else before.n_labels
+        if before is not None and begin == n:
+            return before
         parts = [_sums(target, member, range(begin, n)) for member in members]
         forces, stress = (torch.stack(list(kind)) for kind in zip(*parts, strict=True))
         digest = target.fingerprint()
-        if before is None or not begin:
+        if before is None:
             return cls(forces, stress, n, n, digest)
         forces, stress = forces + before.forces.to(forces), stress + before.stress.to(stress)
         return cls(forces, stress, n, before.n_fresh, digest)
+
+    def _serves(self, target: FeatureTarget, n_members: int) -> bool:
+        """Whether an update of a target may go on from these sums."""
+        return (
+            self.n_labels <= target.n_data < GROWTH * self.n_fresh
+            and len(self.forces) == n_members
+            and self.digest == target.fingerprint(self.n_labels)
+        )
 
     def gram(self, member: int, features: Tensor, noise: RowNoise) -> Tensor:
         """Return RᵀR of a member, shape (F, F), float64.
@@ -115,14 +123,10 @@ class RowSums:
 
 def _sums(target: FeatureTarget, params: Params, labels: range) -> tuple[Tensor, Tensor]:
     forces, stresses = [], []
-    for _, force, stress in target.map_rows(params, list(_chunks(target, labels))):
+    for force, stress in target.map_rows(params, list(_chunks(target, labels))):
         forces.append(force.T @ force)
         stresses.append(stress.T @ stress)
-    if forces:
-        return torch.stack(forces).sum(0), torch.stack(stresses).sum(0)
-    size = target.summed_features(params).shape[1]
-    nothing = torch.zeros(size, size, dtype=torch.float64)
-    return nothing, nothing
+    return torch.stack(forces).sum(0), torch.stack(stresses).sum(0)
 
 
 def _chunks(target: FeatureTarget, labels: range) -> Iterator[list[int]]:

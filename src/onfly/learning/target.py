@@ -241,22 +241,22 @@ class PotentialTarget:
 
     def map_rows(
         self, params: Params, chunks: Sequence[Sequence[int]]
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+    ) -> list[tuple[Tensor, Tensor]]:
         """Return `rows` of some labels after the other, in threads if there are any."""
         return self.threads.map(lambda own, chunk: self.rows(params, chunk, own), chunks)
 
     def rows(
         self, params: Params, indices: Sequence[int], potential: Potential | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what labels see of a last layer: derivatives of energy, forces and stress by it.
+    ) -> tuple[Tensor, Tensor]:
+        """Return what forces and stresses of labels see of a last layer: their derivatives by it.
 
         `potential` is a copy of the target's own, if that is in use.
 
         Returns
         -------
         tuple
-            Rows of energies, shape (B, F), of force components, shape (3 N, F), and of the stress
-            components of labels with a stress, shape (9 B', F); float64.
+            Rows of force components, shape (3 N, F), and of the stress components of labels with
+            a stress, shape (9 B', F); float64. Those of the energies are `summed_features`.
         """
         batch, labels = self.batch(indices)
         stress = labels.stress is not None
@@ -264,20 +264,16 @@ class PotentialTarget:
         atoms = None if self.atoms is None else [self.atoms[i] for i in indices]
         own = potential or self.potential
         force, tension = feature_slopes(own, weights, batch, stress=stress, atoms=atoms)
-        summed = self._summed_features(weights, [self.graphs[i] for i in indices], own)
-        n_features = summed.shape[1]
+        n_features = force.shape[0]
         tensions = force.new_zeros(0, n_features)
         if tension is not None:  # known on the host: a mask would have to come from the device
             known = [k for k, i in enumerate(indices) if self._stresses[i] is not None]
             tensions = tension[:, known].movedim(0, -1).reshape(-1, n_features)
-        return summed, force.movedim(0, -1).reshape(-1, n_features), tensions
+        return force.movedim(0, -1).reshape(-1, n_features), tensions
 
-    def _summed_features(
-        self, params: Params, graphs: Sequence[Any], potential: Potential | None = None
-    ) -> Tensor:
-        own = potential or self.potential
-        batch = own.collate(graphs)
-        prediction = own.evaluate(without_head(params), batch, forces=False)
+    def _summed_features(self, params: Params, graphs: Sequence[Any]) -> Tensor:
+        batch = self.potential.collate(graphs)
+        prediction = self.potential.evaluate(without_head(params), batch, forces=False)
         features = prediction.features.detach().double()
         zeros = features.new_zeros(len(graphs), features.shape[1])
         return zeros.index_add(0, batch.owner, features)
