@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from ase.calculators.emt import EMT
 
 from onfly.labels.store import LabelStore
 
-__all__ = ["FILE", "CountedEMT", "calls", "configuration", "kept"]
+__all__ = ["FILE", "CountedEMT", "calls", "configuration", "hold", "kept", "release"]
 
 FILE = "ONFLY_TEST_CALLS"
 
 
 class CountedEMT(EMT):
-    """EMT that adds a line to a file for each configuration that it has computed."""
+    """EMT that adds a line to a file for each configuration that it has computed.
+
+    After the calculation that `hold` names it waits for `release`.
+    """
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
@@ -28,6 +32,23 @@ class CountedEMT(EMT):
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+        path = Path(os.environ[FILE])
+        while (stop := _stop(path)).exists() and len(calls(path)) >= int(stop.read_text()):
+            time.sleep(0.05)
+
+
+def hold(path: Path, n: int) -> None:
+    """Let calculations wait before their return as soon as there are `n`."""
+    _stop(path).write_text(str(n))
+
+
+def release(path: Path) -> None:
+    """Let all calculations return."""
+    _stop(path).rename(path.with_suffix(".released"))
+
+
+def _stop(path: Path) -> Path:
+    return path.with_suffix(".hold")
 
 
 def configuration(numbers, positions):

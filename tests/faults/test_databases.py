@@ -18,6 +18,7 @@ from onfly.cli import campaign, status, submit
 from onfly.flows.manifest import CampaignManifest
 from onfly.testing.mongo import MongoAddress
 from tests.campaign.conftest import metals
+from tests.faults.counted import calls, hold, release
 from tests.faults.faulty_proxy import FaultyProxy
 from tests.faults.numbers import numbers
 
@@ -197,17 +198,13 @@ def test_a_server_that_is_full(fleet, expected, tmp_path):
     one = fleet(n_compounds=1, before=full)
     run_ids = one.submit()
     proxy = proxies[0]
+    # the server is full when the job of the second label has its result, and before it is written
+    hold(one.calls_file, 2)
     one.start("w1")
-    _until(lambda: len(one.paid()[0]) >= 2, 120)
-
-    def full_in_a_job():
-        # what was on its way may still arrive; then states stay as they are
-        proxy.full = True
-        time.sleep(0.2)
-        proxy.full = bool(one.launchpad.get_fw_ids({"state": "RUNNING"}))
-        return proxy.full
-
-    _until(full_in_a_job, 120)
+    _until(lambda: len(calls(one.calls_file)) == 2, 120)
+    assert one.launchpad.get_fw_ids({"state": "RUNNING"})
+    proxy.full = True
+    release(one.calls_file)
     _until(lambda: proxy.refused > 0, 120)
     file = launchpad_file(tmp_path / "full.yaml", one.port)
     done = call("campaign", "mend", "c", "--launchpad", file, "--pause", 0.1, "--expire", 0)
