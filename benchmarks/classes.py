@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=12, help="of each compound for the class")
     parser.add_argument("--spacing", type=int, default=20, help="MD steps between them")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--calibrated", type=int, default=3, help="folds that measure a class")
     parser.add_argument("--fit-steps", type=int, default=400)
     parser.add_argument("--replay", type=int, default=60, help="crystals")
     parser.add_argument("--steps", type=int, default=400, help="MD steps of a run")
@@ -234,7 +235,7 @@ def main() -> None:
     if args.quick:
         family = TOYS
         args.labels, args.spacing, args.fit_steps, args.replay = 4, 5, 40, 6
-        args.steps, args.threshold, args.folds = 40, 0.05, 2
+        args.steps, args.threshold, args.folds, args.calibrated = 40, 0.05, 2, 2
         args.compounds = args.compounds or "Cu"
         args.set = ["posterior.n_steps=20", "proof.attempts=0", *args.set]
     changes: dict[str, Any] = {}
@@ -258,8 +259,9 @@ def measure(family: Family, args: Any, changes: dict[str, Any], report: Report) 
     folds = folds_of(list(labels), args.folds, args.seed)
     classes = ClassLibrary.from_settings()
     fit = ClassFitSpec(
-        n_steps=args.fit_steps, replay=args.replay, check=20, folds=0, seed=args.seed
-    )
+        n_steps=args.fit_steps, replay=args.replay, check=20, folds=args.calibrated,
+        seed=args.seed,
+    )  # fmt: skip
     sources = {}
     for number, fold in enumerate(folds):
         if not set(fold) & set(wanted):

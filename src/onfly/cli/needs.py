@@ -38,11 +38,11 @@ def file_findings(config: Path) -> Iterator[Finding]:
     yield Finding(str(config), "ok", _sentence(next(iter(runs.values()))[0], len(runs)))
     here: dict[str, list[str]] = {}
     anywhere: set[str] = set()
-    for name, (spec, structure) in runs.items():
-        for problem in check_run(spec, [structure]):
+    for name, (spec, structures) in runs.items():
+        for problem in check_run(spec, structures):
             here.setdefault(problem, []).append(name)
         if chained:
-            anywhere |= set(check_run(spec, [structure], here=False))
+            anywhere |= set(check_run(spec, structures, here=False))
     for problem, names in here.items():
         where = "" if len(names) == len(runs) else f" ({_some(names)})"
         what, remedy = _split(problem)

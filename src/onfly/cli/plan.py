@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +19,12 @@ from onfly.cli.records import duration
 from onfly.flows.campaign import CampaignMaker
 from onfly.flows.check import check_run
 from onfly.flows.finetune import OnTheFlyMaker
-from onfly.flows.structures import read_structures
+from onfly.flows.structures import read_structures, structures_of
 from onfly.rounds.plan import measure, plan_run
 from onfly.spec import RunSpec
 from onfly.spec.campaign import CampaignFile
 from onfly.spec.files import RunFile
 from onfly.spec.yaml import ConfigError, load, read_source
-from onfly.structures import read_structure
 
 __all__ = ["plan", "register", "runs_of"]
 
@@ -44,7 +44,7 @@ def plan(
     """Show what a run or a campaign will cost in labels, waits and time; nothing is labelled."""
     try:
         runs = runs_of(config)
-        problems = [f"{n}: {p}" for n, (spec, s) in runs.items() for p in check_run(spec, [s])]
+        problems = [f"{n}: {p}" for n, (spec, s) in runs.items() for p in check_run(spec, s)]
         if problems:
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
         records = [_record(n, spec, s, measured) for n, (spec, s) in runs.items()]
@@ -93,18 +93,18 @@ def _range(bounds: list[int] | tuple[int, int]) -> str:
 
 
 def _record(
-    name: str, spec: RunSpec, structure: Structure | Molecule, measured: bool
+    name: str, spec: RunSpec, structures: Sequence[Structure | Molecule], measured: bool
 ) -> dict[str, Any]:
-    found = plan_run(spec, structure)
+    found = plan_run(spec, structures[0])
     record = {"run": name, **asdict(found)}
     record |= {"labels_at_least": found.labels_at_least, "waits_at_least": found.waits_at_least}
     if measured:
-        record |= asdict(measure(spec, structure))
+        record |= asdict(measure(spec, structures))
     return record
 
 
-def runs_of(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
-    """Return settings and structure of all runs that a file of a run or a campaign is for.
+def runs_of(config: Path) -> dict[str, tuple[RunSpec, tuple[Structure | Molecule, ...]]]:
+    """Return settings and structures of all runs that a file of a run or a campaign is for.
 
     Raises
     ------
@@ -115,19 +115,17 @@ def runs_of(config: Path) -> dict[str, tuple[RunSpec, Structure | Molecule]]:
     """
     if "campaign" not in read_source(config).data:
         file = load(config, RunFile)
-        structure = read_structure(
-            file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms
-        )
-        name = file.run_id or structure.composition.reduced_formula
-        return {name: (file.spec, structure)}
+        structures = structures_of(file)
+        name = file.run_id or structures[0].composition.reduced_formula
+        return {name: (file.spec, structures)}
     campaign = load(config, CampaignFile)
     maker = CampaignMaker(
         campaign=campaign.campaign,
         maker=OnTheFlyMaker(spec=campaign.spec, mode=campaign.mode),
         overrides=dict(campaign.overrides),
     )
-    structures = read_structures(campaign.structures, config.parent.resolve(), campaign.max_atoms)
+    found = read_structures(campaign.structures, config.parent.resolve(), campaign.max_atoms)
     return {
-        run_id: (maker.maker_for(structure).resolved_spec, structure)
-        for run_id, structure in maker.runs(structures).items()
+        run_id: (maker.maker_for(structure).resolved_spec, (structure,))
+        for run_id, structure in maker.runs(found).items()
     }

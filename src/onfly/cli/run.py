@@ -23,6 +23,7 @@ from onfly.cli.summary import finish
 from onfly.flows.check import check_run
 from onfly.flows.finetune import OnTheFlyMaker
 from onfly.flows.resolving import keep_resolved, resolve
+from onfly.flows.structures import structures_of
 from onfly.rounds.new import new_run
 from onfly.rounds.reopen import ENDED, Change, ReopenError, changes, reopen
 from onfly.schemas import RunState, structure_hash
@@ -30,7 +31,6 @@ from onfly.settings import get_settings
 from onfly.spec.files import RunFile
 from onfly.spec.yaml import ConfigError, load
 from onfly.stores import job_store
-from onfly.structures import read_structure
 
 __all__ = ["register", "start"]
 
@@ -52,13 +52,11 @@ def run(
     """Fine-tune a model for one compound, here and now."""
     try:
         file = load(config, RunFile)
-        structure = read_structure(
-            file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms
-        )
-        if problems := check_run(file.spec, [structure]):
+        structures = structures_of(file)
+        if problems := check_run(file.spec, structures):
             raise fail("\n".join(f"{config}: {problem}" for problem in problems))
         spec = file.spec if dry_run else resolve(file.spec)
-        state = new_run(spec, structure, run_id=file.run_id if run_id is None else run_id)
+        state = new_run(spec, structures[0], run_id=file.run_id if run_id is None else run_id)
         workspace = RunWorkspace(get_settings().ARTIFACT_DIR, state.run_id)
     except ConfigError as error:
         raise fail(error) from None
@@ -72,7 +70,7 @@ def run(
     if dry_run:
         console.print(f"{config} is good; nothing was done", highlight=False, soft_wrap=True)
         return
-    beginning = Start((structure,), file.mode)
+    beginning = Start(structures, file.mode)
     write_start(workspace, beginning)
     workspace.write_state(state)
     raise typer.Exit(start(flow_of(state, beginning), workspace, quiet=quiet))
@@ -123,8 +121,8 @@ def _changed(
     """Take up other settings, or end the command with what is wrong with them."""
     file = load(config, RunFile)
     if file.structure.is_file():
-        other = read_structure(file.structure, file.periodic, max_atoms=file.spec.guards.max_atoms)
-        if structure_hash(other) != structure_hash(beginning.structures[0]):
+        hashes = [structure_hash(structure) for structure in structures_of(file)]
+        if hashes != [structure_hash(structure) for structure in beginning.structures]:
             raise fail(
                 f"{config}: structure: the run began from another one; start a new run, with "
                 f"`seed_from: [{state.run_id}]` if the atoms are the same"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from onfly.artifacts.workspace import RunWorkspace
 from onfly.cli.errors import verdict_code
 from onfly.cli.live import waits
 from onfly.proof import Verdict
+from onfly.rounds.results import RESULTS
 from onfly.rounds.verdict import verdict_of
 from onfly.schemas import FineTunedModelDoc, RunState
+from onfly.schemas.search import BarrierDoc, RelaxationDoc
 
 __all__ = ["finish"]
 
@@ -40,7 +42,7 @@ def finish(workspace: RunWorkspace, store: object, console: Console) -> int:
     verdict = verdict_of(workspace, run)
     if verdict is None:
         raise ValueError(f"run {run.run_id} has not ended")
-    _say(console, run, model, verdict, report)
+    _say(console, workspace, run, model, verdict, report)
     return verdict_code(verdict.state, proof_wanted=run.posterior.spec.proof.attempts > 0)
 
 
@@ -68,8 +70,34 @@ def _try(console: Console, what: str, action: Callable[[], Any]) -> Any:
         return None
 
 
+def _found(workspace: RunWorkspace) -> Iterator[str]:
+    """Yield what a relaxation or a path came to."""
+    if (path := workspace.folder / RESULTS[RelaxationDoc]).is_file():
+        for relaxed in RelaxationDoc.model_validate_json(path.read_text()).relaxed:
+            by_label = relaxed.energy is not None
+            energy = relaxed.energy if relaxed.energy is not None else relaxed.predicted_energy
+            force = "" if relaxed.largest_force is None else f", {relaxed.largest_force:.3f} eV/Å"
+            yield (
+                f"relaxed in {relaxed.n_steps} steps to {energy:.4f} eV{force} "
+                f"({'by its label' if by_label else 'by the model, without a label'})"
+            )
+    elif (path := workspace.folder / RESULTS[BarrierDoc]).is_file():
+        barrier = BarrierDoc.model_validate_json(path.read_text())
+        for name in ("forward", "backward"):
+            value = getattr(barrier, name)
+            labelled = "no label" if value.labelled is None else f"{value.labelled:.4f} eV"
+            yield (
+                f"barrier {name}: {labelled} by the labels, {value.predicted:.4f} ± "
+                f"{value.interval:.4f} eV (95 %) by the model"
+            )
+    else:
+        return
+    yield f"document: {path}"
+
+
 def _say(
     console: Console,
+    workspace: RunWorkspace,
     run: RunState,
     model: FineTunedModelDoc | None,
     verdict: Verdict,
@@ -83,6 +111,8 @@ def _say(
     say(verdict.sentence)
     if p.stop_reason:
         say(f"The run ended: {p.stop_reason}.")
+    for line in _found(workspace):
+        say(line)
     console.print()
     say(
         f"{run.md_step} MD steps, {p.n_labels} labels in {waits(p.n_waits)}: {p.n_calls} asked for "

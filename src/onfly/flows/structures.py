@@ -12,10 +12,11 @@ from monty.io import zopen
 from pymatgen.core import Molecule, Structure
 
 from onfly.schemas.foreign import refuse_foreign
+from onfly.spec.files import RunFile
 from onfly.spec.structures import QuerySpec, StructuresSpec
 from onfly.structures import MAX_ATOMS, read_structure
 
-__all__ = ["read_structures"]
+__all__ = ["read_structures", "structures_of"]
 
 
 def read_structures(
@@ -48,6 +49,19 @@ def read_structures(
     if spec.query is not None:
         found += _query(spec.query)
     return found
+
+
+def structures_of(file: RunFile) -> tuple[Structure | Molecule, ...]:
+    """Return the structure that the file of a run names; of a path both ends.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read.
+    """
+    most = file.spec.guards.max_atoms
+    paths = [file.structure, *([] if file.final_structure is None else [file.final_structure])]
+    return tuple(read_structure(path, file.periodic, max_atoms=most) for path in paths)
 
 
 def _matching(pattern: str, folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ class Measured:
 
 
 def measure(
-    spec: RunSpec, structure: Structure | Molecule, *, n_workers: int | None = None
+    spec: RunSpec, structures: Sequence[Structure | Molecule], *, n_workers: int | None = None
 ) -> Measured:
     """Measure an update and an MD step with the foundation; nothing is labelled or kept.
 
@@ -136,7 +137,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="onfly-plan-") as folder:
         settings = Session().settings.model_copy(update={"ARTIFACT_DIR": Path(folder)})
         session = Session(settings)
-        state = start_run(session, new_run(spec, structure, run_id="plan"), [structure])
+        state = start_run(session, new_run(spec, structures[0], run_id="plan"), structures)
         run = session.open(state.posterior)
         doc = state.posterior.ensemble
         assert doc is not None

@@ -41,6 +41,11 @@ class RunFile(Spec):
         description="File of the initial structure, relative to this one: POSCAR, cif, (ext)xyz "
         "or whatever ASE reads."
     )
+    final_structure: Path | None = Field(
+        None,
+        description="For a stage with `driver: neb`: file of the other end of the path, with the "
+        "same atoms in the same order and the same cell; `walkers` is the number of images.",
+    )
     periodic: bool | None = Field(
         None,
         description="`true` or `false`; needed if the file has a cell but says that no direction "
@@ -67,12 +72,24 @@ class RunFile(Spec):
     def _labeller(self) -> RunFile:
         return _needs_labeller(self)
 
+    @model_validator(mode="after")
+    def _ends(self) -> RunFile:
+        path = self.spec.trajectories.stages[0].driver == "neb"
+        if path and self.final_structure is None:
+            raise ValueError("final_structure is missing: a path (`driver: neb`) has two ends")
+        if self.final_structure is not None and not path:
+            raise ValueError(
+                "final_structure is the other end of a path: it goes with a stage `driver: neb`"
+            )
+        return self
+
     @classmethod
     def from_source(cls, source: Source, origins: dict[Key, Key]) -> Self:
         """Build from a file; `origins` learns where what is in ``spec`` stands in it."""
         own, gathered = split(source, set(cls.model_fields) - {"spec"}, origins)
-        if "structure" in own and isinstance(own["structure"], str):
-            own["structure"] = (source.folder / Path(own["structure"]).expanduser()).resolve()
+        for key in ("structure", "final_structure"):
+            if isinstance(given := own.get(key), str):
+                own[key] = (source.folder / Path(given).expanduser()).resolve()
         return cls.model_validate(own | {"spec": gathered.groups}, context={"units_required": True})
 
 
