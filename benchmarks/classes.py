@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--spacing", type=int, default=20, help="MD steps between them")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--calibrated", type=int, default=3, help="folds that measure a class")
+    parser.add_argument("--learning", type=int, default=3, help="compounds that learn in these")
     parser.add_argument("--fit-steps", type=int, default=400)
     parser.add_argument("--replay", type=int, default=60, help="crystals")
     parser.add_argument("--steps", type=int, default=400, help="MD steps of a run")
@@ -260,7 +261,7 @@ def measure(family: Family, args: Any, changes: dict[str, Any], report: Report) 
     classes = ClassLibrary.from_settings()
     fit = ClassFitSpec(
         n_steps=args.fit_steps, replay=args.replay, check=20, folds=args.calibrated,
-        seed=args.seed,
+        fold_compounds=args.learning, seed=args.seed,
     )  # fmt: skip
     sources = {}
     for number, fold in enumerate(folds):
@@ -270,6 +271,8 @@ def measure(family: Family, args: Any, changes: dict[str, Any], report: Report) 
             tuple(label for f in labels if f not in fold for label in labels[f]),
             "teacher",
             excluded=tuple(fold),
+            # σ_E, which a predicted std contains, follows from the tolerance of the runs
+            thresholds=dict.fromkeys(family.compounds, args.threshold),
         )
         update = update_class(
             f"fold{number}",
@@ -284,6 +287,8 @@ def measure(family: Family, args: Any, changes: dict[str, Any], report: Report) 
         report.add(
             what="class", held_out=" ".join(fold), n_labels=doc.n_labels, n_replay=doc.n_replay,
             drift=doc.drift, cpu_fit_s=doc.cpu_seconds["fit"],
+            cpu_left_out_s=doc.cpu_seconds.get("left out"), prior_std=doc.prior_std,
+            shape=doc.calibration_shape, rate=doc.calibration_rate,
             **{k: v for k, v in doc.breadth.model_dump().items() if v is not None},
         )  # fmt: skip
         for formula in fold:

@@ -218,8 +218,9 @@ def _note(workspace: RunWorkspace, content: dict[str, Any]) -> None:
 
 
 def notes(workspace: RunWorkspace) -> list[dict[str, Any]]:
-    """Return what `run_case` noted."""
-    return [json.loads(line) for line in (workspace.folder / ROUNDS).read_text().splitlines()]
+    """Return what `run_case` noted; nothing of a run that was made otherwise."""
+    path = workspace.folder / ROUNDS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @dataclass(frozen=True)
