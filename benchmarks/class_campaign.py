@@ -185,9 +185,8 @@ def one_campaign(
     os.environ |= {
         "ONFLY_ARTIFACT_DIR": str(folder / "artifacts"),
         "ONFLY_STORE_DIR": str(folder / "store"),
-        "ONFLY_N_WORKERS": "1",
     }
-    environment = dict(os.environ)
+    environment = os.environ | {"ONFLY_N_WORKERS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])
     with ExitStack() as stack:
         words = [str(BIN / "onfly"), "submit", str(file), "--to", engine]
