@@ -202,9 +202,12 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_yticks([-100, -30, -10, -5, 0, 5, 10, 30, 100])
         axes.set_yticklabels(["-100", "-30", "-10", "-5", "0", "5", "10", "30", "100"])
         axes.set_ylabel("off the teacher (%)")
-        axes.set_title(f"{case}, settings: {settings}", fontsize=10)
+        axes.margins(y=0.08)
+        axes.autoscale_view()
+        axes.set_title(f"{case}, settings: {settings}, seed {first}", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
-    panels[0].legend(frameon=False, loc="upper right")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=110)
 
 

@@ -53,8 +53,6 @@ def test_spread_is_elementwise():
 
 
 def test_components_of_a_label_that_share_an_error():
-    independent = Calibrations(forces=ForceCalibration(correlation=0.0))
-    one = Calibrations(forces=ForceCalibration(correlation=1.0))
-    assert clustering(independent, 8) == pytest.approx(1.0)
-    assert clustering(one, 8) == pytest.approx(np.sqrt(24))
-    assert clustering(Calibrations(), 8) == pytest.approx(np.sqrt(1 + 23 * 0.1))
+    assert clustering(8, correlation=0.0) == pytest.approx(1.0)
+    assert clustering(8, correlation=1.0) == pytest.approx(np.sqrt(24))
+    assert clustering(8) == pytest.approx(np.sqrt(1 + 23 * 0.4))

@@ -8,10 +8,12 @@ constants and volumes take the calibration of stresses, phonons and MD that of f
 stress was ever compared with a label, the calibration of forces stands in, and without any of
 forces that of energies.
 
-The posterior counts the force components of a label as independent. The calibration of forces knows
-that they are not: k of them weigh as k/(1 + (k - 1) ρ). For a property, to which all of them
-contribute with one systematic error, the spread is widened by √(1 + (k - 1) ρ), k the components of
-a labelled cell: the design effect of clustered samples (Kish, Survey Sampling, 1965).
+The posterior counts the force components of a label as independent, and they are not. k of them
+weigh as k/(1 + (k - 1) ρ): the design effect of clustered samples (Kish, Survey Sampling, 1965).
+A property, to which all of them contribute with one systematic error (all bonds too soft, say), has
+its spread widened by √(1 + (k - 1) ρ), k the components of a labelled cell. ρ is larger than that
+of single force errors, which the calibration of forces assumes: it was chosen by the errors of
+properties in runs against a teacher (docs/howto/properties.md).
 
 The calibration only widens: where errors were smaller than σ said, that may be for the part of σ
 that is not in the draws, and an error that all forces share shows little in each of them.
@@ -29,11 +31,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from onfly.bayes.clustered import effective_number
 from onfly.dynamics.criteria import Calibrations
 from onfly.properties.measured import Scale
 
 __all__ = ["PROBABILITY", "clustering", "spread", "widening"]
 
+# ρ of the errors that a property inherits from the components of a label
+SHARED = 0.4
 # of the interval that an error bar stands for: one std of a Gaussian
 PROBABILITY = 0.6826894921370859
 
@@ -82,15 +87,15 @@ def _half_width(
     return calibrations.energy.interval(1.0, PROBABILITY), "energy"
 
 
-def clustering(calibrations: Calibrations, n_atoms: int) -> float:
+def clustering(n_atoms: int, correlation: float = SHARED) -> float:
     """Return the factor on the spread of draws for errors that a label's components share.
 
     Parameters
     ----------
-    calibrations
-        Of the run; the one of forces has ρ.
     n_atoms
         Of a labelled cell.
+    correlation
+        ρ, between 0 and 1.
 
     Returns
     -------
@@ -99,12 +104,11 @@ def clustering(calibrations: Calibrations, n_atoms: int) -> float:
 
     Examples
     --------
-    >>> from onfly.dynamics.criteria import Calibrations
-    >>> round(clustering(Calibrations(), n_atoms=8), 2)
-    1.82
+    >>> round(clustering(n_atoms=8), 2)
+    3.19
     """
     count = 3 * n_atoms
-    return math.sqrt(count / calibrations.forces.effective_number(count))
+    return math.sqrt(count / effective_number(count, correlation))
 
 
 def spread(values: Sequence[np.ndarray] | Sequence[float], factor: float) -> np.ndarray:

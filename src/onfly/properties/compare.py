@@ -219,7 +219,7 @@ def _document(
     known = [one for draw in draws if (one := draw.found[index]) is not None]
     factor, of = widening(fields.calibrations, measure.scale, list(cell.numbers))
     if fields.label_atoms is not None:
-        factor *= clustering(fields.calibrations, fields.label_atoms)
+        factor *= clustering(fields.label_atoms)
     doc = PropertyDoc(kind=measure.kind, n_draws=len(known), factor=factor, calibrated_by=of)
     doc.problems = [
         asked.problems[index]
