@@ -57,6 +57,8 @@ def test_a_path_from_a_file(tmp_path):
     (home / "final.vasp").rename(home / "away.vasp")
     code, told = run(home, "resume", "r", "--quiet")
     assert code == 0, told
+    code, told = run(home, "resume", "r", "--config", "run.yaml", "--quiet")
+    assert "no setting differs" in told
     (home / "other.yaml").write_text(PATH.replace("final.vasp", "initial.vasp"))
     code, told = run(home, "resume", "r", "--config", "other.yaml", "--quiet")
     assert code == 2
