@@ -33,7 +33,7 @@ class CountedEMT(EMT):
         finally:
             os.close(descriptor)
         path = Path(os.environ[FILE])
-        while (stop := _stop(path)).exists() and len(calls(path)) >= int(stop.read_text()):
+        while _held(path):
             time.sleep(0.05)
 
 
@@ -45,6 +45,14 @@ def hold(path: Path, n: int) -> None:
 def release(path: Path) -> None:
     """Let all calculations return."""
     _stop(path).rename(path.with_suffix(".released"))
+
+
+def _held(path: Path) -> bool:
+    # asked and read at once: it may be released at any moment
+    try:
+        return len(calls(path)) >= int(_stop(path).read_text())
+    except FileNotFoundError:
+        return False
 
 
 def _stop(path: Path) -> Path:
