@@ -29,18 +29,18 @@ import yaml
 from ase import Atoms
 from ase.build import bulk
 from common import Report, arguments
+from fireworks import LaunchPad
 from truth import figures
+from truth_cases import CHGNET, EMT, R2SCAN
 from truth_runs import Teacher, true_frames
 
+from classes import ROCKSALT
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.schemas import to_structure
 from onfly.testing.mongo import MongoAddress, mongo_address
 
 METALS = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92, "Al": 4.05}
-SALTS = {
-    "LiF": 4.03, "LiCl": 5.14, "LiBr": 5.50, "NaF": 4.63, "NaCl": 5.64, "NaBr": 5.97, "KF": 5.34,
-    "KCl": 6.29, "KBr": 6.60, "MgO": 4.21, "CaO": 4.81, "SrO": 5.16,
-}  # fmt: skip
+CRYSTALS = ROCKSALT | {"LiBr": 5.50, "KBr": 6.60, "SrO": 5.16}
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
 
@@ -68,20 +68,20 @@ class Family:
 
 
 TOYS = Family(
-    "toy", "ase.calculators.emt.EMT", {"name": "emt"},
+    "toy", EMT, {"name": "emt"},
     {
         "threshold": "50 meV",
         "stages": [{"n_steps": 100, "temperature": 300, "time_step": 2.0}],
         "posterior": {"kind": "last_layer", "n_steps": 100},
     },
 )  # fmt: skip
-CHGNET = Family(
-    "chgnet-0.3.0", "chgnet-r2scan",
+SALTS = Family(
+    CHGNET, R2SCAN,
     {
         "name": "ase",
         "kwargs": {
             "calculator": "truth_runs.TeacherCalculator",
-            "calculator_kwargs": {"source": "chgnet-r2scan"},
+            "calculator_kwargs": {"source": R2SCAN},
         },
     },
     {
@@ -105,7 +105,7 @@ def metals(n: int) -> list[Atoms]:
 
 def salts(n: int) -> list[Atoms]:
     """Return rock-salt crystals of eight atoms."""
-    return [bulk(f, "rocksalt", a=a, cubic=True) for f, a in list(SALTS.items())[:n]]
+    return [bulk(f, "rocksalt", a=a, cubic=True) for f, a in list(CRYSTALS.items())[:n]]
 
 
 @contextmanager
@@ -119,9 +119,7 @@ def workers(folder: Path, address: tuple[str, int], environment: dict[str, str])
     # without a category it takes all jobs
     worker.write_text(yaml.safe_dump({"name": "both", "category": "", "query": "{}"}))
     if not (folder / "reset").exists():
-        words = [str(BIN / "lpad"), "-l", str(pad), "reset"]
-        words += ["--password", time.strftime("%Y-%m-%d")]
-        subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL)
+        LaunchPad.from_file(str(pad)).reset("", require_password=False)
         (folder / "reset").touch()
     started = []
     try:
@@ -145,8 +143,6 @@ def workers(folder: Path, address: tuple[str, int], environment: dict[str, str])
 
 def finished(pad: Path, seconds: float) -> None:
     """Wait until all workflows of a LaunchPad are at their end."""
-    from fireworks import LaunchPad
-
     launchpad = LaunchPad.from_file(str(pad))
     deadline = time.monotonic() + seconds
     while True:
@@ -221,10 +217,7 @@ def row_of(family: Family, runs: list[RunWorkspace]) -> dict[str, Any]:
     rows = []
     for workspace in runs:
         state = workspace.read_state()
-        row = figures(state, workspace, true_frames(state, workspace, teacher))
-        reasons = [e.reason for e in workspace.read_ledger(state.posterior.n_records).entries]
-        before = reasons.index("closing") if "closing" in reasons else len(reasons)
-        rows.append(row | {"labels_before": before})
+        rows.append(figures(state, workspace, true_frames(state, workspace, teacher)))
     true = [row["true_run"] for row in rows if row["true_run"] is not None]
     sums = {
         key: sum(row.get(key) or 0 for row in rows)
@@ -259,7 +252,7 @@ def main() -> None:
     if args.quick:
         args.compounds, args.every, args.fit_steps, args.replay, args.folds = 2, 1, 20, 4, 0
         args.to, args.no_proof = args.to or "local", True
-    family = TOYS if args.family == "metals" else CHGNET
+    family = TOYS if args.family == "metals" else SALTS
     structures = (metals if args.family == "metals" else salts)(args.compounds)
     report = Report("class_campaign", {k: str(v) for k, v in vars(args).items()})
     with ExitStack() as stack:

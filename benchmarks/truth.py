@@ -139,7 +139,7 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
         "updates": len(ledger.learnings),
         "labels_ten": _ten_good(ledger),
     }
-    row |= _to_proof(workspace)
+    row |= _to_proof(ledger, workspace)
     if len(calls):
         shares = {"calls_above": calls > 1, "calls_half": calls > 0.5, "calls_third": calls < 1 / 3}
         row |= {name: float(np.mean(which)) for name, which in shares.items()}
@@ -189,12 +189,13 @@ def _ten_good(ledger: Ledger) -> int | None:
     return None
 
 
-def _to_proof(workspace: RunWorkspace) -> dict[str, int]:
-    """Return labels and waits before the first closing block."""
-    found: dict[str, int] = {}
+def _to_proof(ledger: Ledger, workspace: RunWorkspace) -> dict[str, int]:
+    """Return labels and, where they were noted, waits before the first closing block."""
+    first = next((e.index for e in ledger.of("closing")), ledger.n_labels)
+    found = {"labels_before": first}
     for line in notes(workspace):
         if "phase" in line and line["attempt"] is None:
-            found = {"labels_before": line["n_labels"], "waits_before": line["n_waits"]}
+            found["waits_before"] = line["n_waits"]
     return found
 
 

@@ -120,8 +120,7 @@ def _changed(
 ) -> tuple[RunState, Start]:
     """Take up other settings, or end the command with what is wrong with them."""
     file = load(config, RunFile)
-    given = [path for path in (file.structure, file.final_structure) if path is not None]
-    if all(path.is_file() for path in given):
+    if all(path.is_file() for path in file.structure_files):
         hashes = [structure_hash(structure) for structure in structures_of(file)]
         if hashes != [structure_hash(structure) for structure in beginning.structures]:
             raise fail(

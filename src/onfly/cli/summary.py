@@ -74,13 +74,11 @@ def _found(workspace: RunWorkspace) -> Iterator[str]:
     """Yield what a relaxation or a path came to."""
     if (path := workspace.folder / RESULTS[RelaxationDoc]).is_file():
         for relaxed in RelaxationDoc.model_validate_json(path.read_text()).relaxed:
-            by_label = relaxed.energy is not None
-            energy = relaxed.energy if relaxed.energy is not None else relaxed.predicted_energy
+            energy, by = relaxed.energy, "by its label"
+            if energy is None:
+                energy, by = relaxed.predicted_energy, "by the model, without a label"
             force = "" if relaxed.largest_force is None else f", {relaxed.largest_force:.3f} eV/Å"
-            yield (
-                f"relaxed in {relaxed.n_steps} steps to {energy:.4f} eV{force} "
-                f"({'by its label' if by_label else 'by the model, without a label'})"
-            )
+            yield f"relaxed in {relaxed.n_steps} steps to {energy:.4f} eV{force} ({by})"
     elif (path := workspace.folder / RESULTS[BarrierDoc]).is_file():
         barrier = BarrierDoc.model_validate_json(path.read_text())
         for name in ("forward", "backward"):

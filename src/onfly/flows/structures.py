@@ -60,8 +60,9 @@ def structures_of(file: RunFile) -> tuple[Structure | Molecule, ...]:
         If a file cannot be read.
     """
     most = file.spec.guards.max_atoms
-    paths = [file.structure, *([] if file.final_structure is None else [file.final_structure])]
-    return tuple(read_structure(path, file.periodic, max_atoms=most) for path in paths)
+    return tuple(
+        read_structure(path, file.periodic, max_atoms=most) for path in file.structure_files
+    )
 
 
 def _matching(pattern: str, folder: Path) -> list[Path]:

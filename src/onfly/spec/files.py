@@ -83,6 +83,12 @@ class RunFile(Spec):
             )
         return self
 
+    @property
+    def structure_files(self) -> tuple[Path, ...]:
+        """The file of the structure; of a path those of both ends."""
+        final = self.final_structure
+        return (self.structure,) if final is None else (self.structure, final)
+
     @classmethod
     def from_source(cls, source: Source, origins: dict[Key, Key]) -> Self:
         """Build from a file; `origins` learns where what is in ``spec`` stands in it."""
