@@ -30,7 +30,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from truth_cases import CASES, Case, acetylacetone, model_path
 from truth_refit import refit_figures
-from truth_runs import Frames, Teacher, notes, run_case, true_frames
+from truth_runs import Frames, Teacher, notes, redone_share, run_case, true_frames
 
 from onfly.artifacts.workspace import RunWorkspace
 from onfly.bayes.calibration_prior import fit_gamma_prior
@@ -254,6 +254,7 @@ class Bench:
         )
         frames = true_frames(state, workspace, teacher)
         row = figures(state, workspace, frames)
+        row["redone"], row["true_redone"] = redone_share(state, workspace, teacher)
         if self.args.refit and row["verdict"] == "ready":
             row |= refit_figures(state, workspace, teacher)
         if name == "default" and not text:

@@ -39,7 +39,8 @@ from onfly.settings import OnflySettings
 from onfly.spec import RunSpec
 
 __all__ = [
-    "Frames", "Teacher", "TeacherCalculator", "bare", "block_frames", "run_case", "true_frames",
+    "Frames", "Teacher", "TeacherCalculator", "bare", "block_frames", "redone_share", "run_case",
+    "true_frames",
 ]  # fmt: skip
 
 ROUNDS = "rounds.jsonl"
@@ -286,6 +287,21 @@ def true_frames(state: RunState, workspace: RunWorkspace, teacher: Teacher) -> F
     return Frames(**whole, ratios=ratios)
 
 
+def redone_share(
+    state: RunState, workspace: RunWorkspace, teacher: Teacher
+) -> tuple[int, float | None]:
+    """Return the steps that were set aside and taken again, and how many kept the tolerances."""
+    kept: list[np.ndarray] = []
+    for trajectory in workspace.trajectory_folders():
+        for path in sorted((trajectory.folder / "redone" / "trajectory").glob("*.extxyz")):
+            part = _segment(trajectory, path, state, teacher)
+            if part is not None:
+                ratios = [values for name, values in part.items() if name.startswith(RATIO)]
+                kept.append(np.all([ratio <= 1 for ratio in ratios], axis=0))
+    found = np.concatenate(kept) if kept else np.array([])
+    return len(found), float(np.mean(found)) if len(found) else None
+
+
 def _generations(lines: Sequence[dict[str, Any]]) -> dict[tuple[int, int], int]:
     """Return the generation that moved each (trajectory, segment)."""
     found: dict[tuple[int, int], int] = {}
@@ -311,7 +327,7 @@ def _segment(
             known = any(name.startswith(RATIO) for name in content.files)
             if len(content["step"]) == len(frames) and known:
                 return dict(content)
-    with trajectory.thermo_path(int(path.stem)).open() as file:
+    with (path.parents[1] / "thermo" / f"{path.stem}.csv").open() as file:
         stds = {int(row["step"]): row["energy_std"] for row in csv.DictReader(file)}
     plain = [bare(atoms) for atoms in frames]
     posterior = state.posterior

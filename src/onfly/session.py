@@ -255,7 +255,9 @@ def keep_files(state: RunState) -> list[Any]:
     kept: list[Any] = [state.posterior.ensemble, state.posterior.refit]
     for trajectory in state.trajectories:
         kept.append(trajectory.md_state)
+        places = [trajectory.round_start, *(request.place for request in trajectory.requests)]
+        kept += [place.md_state for place in places if place is not None]
         kept += [request.structure for request in trajectory.requests]
-        if trajectory.supplied is not None:
-            kept.append(trajectory.supplied.structure)
+        supplied = [trajectory.supplied, *(p.supplied for p in places if p is not None)]
+        kept += [ref.structure for ref in supplied if ref is not None]
     return kept

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from onfly.bayes.calibration import Calibration
 from onfly.dynamics.calculator import SuppliedLabel
@@ -129,8 +130,10 @@ def test_the_step_after_a_label_uses_its_forces(name, make_driver, make_predicto
 def test_audits_are_random_steps_of_their_own_stream():
     schedule = AuditSchedule(50, ("a",))
     steps = [s for s in range(20_000) if schedule.is_audit(s)]
-    # binomial(20000, 1/50): mean 400, std 20
-    assert abs(len(steps) - 400) < 5 * 20
+    # one in each stretch of 50, anywhere in it
+    assert [(s - 1) // 50 for s in steps] == list(range(400))
+    within = [(s - 1) % 50 for s in steps]
+    assert chisquare(np.bincount(within, minlength=50)).pvalue > 1e-4
     assert steps == [s for s in range(20_000) if AuditSchedule(50, ("a",)).is_audit(s)]
     assert steps != [s for s in range(20_000) if AuditSchedule(50, ("b",)).is_audit(s)]
     assert not any(AuditSchedule(0, ("a",)).is_audit(s) for s in range(1000))

@@ -122,7 +122,7 @@ def test_a_killed_segment_asks_for_the_same(loop):
         module._Segment._moved = moved
     again = explore(cut.session, before.posterior, before.trajectories[0])
     # files lie in the folders of the two runs
-    told = {"structure": {"path"}}
+    told = {"structure": {"path"}, "place": {"md_state": {"path"}}}
     one, other = ([r.model_dump(exclude=told) for r in t.requests] for t in (again, expected))
     assert one == other
     assert len(again.requests) > 2

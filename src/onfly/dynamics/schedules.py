@@ -14,10 +14,12 @@ __all__ = ["AuditSchedule", "Warmup", "due"]
 class AuditSchedule:
     """Labels at random steps: evidence of the errors that is not selected by the model.
 
+    One step is drawn of each stretch of `interval` steps, so that no long stretch goes without.
+
     Parameters
     ----------
     interval
-        Mean number of MD steps between audits; 0 switches them off.
+        MD steps of a stretch; 0 switches audits off.
     key
         Names the random stream. Whether a step is an audit depends on the key and the step alone.
     """
@@ -33,7 +35,8 @@ class AuditSchedule:
         """Whether the configuration reached at a step is audited."""
         if self.interval == 0:
             return False
-        return bool(numpy_stream(*self.key, "audit", step).random() * self.interval < 1.0)
+        stretch, within = divmod(step - 1, self.interval)
+        return within == int(numpy_stream(*self.key, "audit", stretch).integers(self.interval))
 
 
 @dataclass(frozen=True)

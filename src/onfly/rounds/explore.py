@@ -23,7 +23,7 @@ from onfly.rounds.programme import programme
 from onfly.rounds.progress import Progress
 from onfly.rounds.recorder import Recorder
 from onfly.rounds.requests import request_of
-from onfly.schemas import PosteriorDoc, RequestDoc, TrajectoryDoc
+from onfly.schemas import PlaceDoc, PosteriorDoc, RequestDoc, TrajectoryDoc
 from onfly.session import Session
 
 __all__ = ["ExploreOptions", "explore"]
@@ -117,6 +117,13 @@ class _Segment:
         )
         began = trajectory.round_began
         self.first_step = state.step if began is None else began
+        start = None if began is None else trajectory.round_start
+        self.round_start = start or PlaceDoc(
+            md_state=trajectory.md_state,
+            md_step=trajectory.md_step,
+            time_fs=trajectory.time_fs,
+            supplied=trajectory.supplied,
+        )
         found = self.recorder.resume()
         if found is not None:
             state, self.requests = found.state, list(found.requests)
@@ -281,16 +288,20 @@ class _Segment:
                     self.requests.append(request.model_copy(update={"look": look}))
             return
         last = max([self.doc.last_label_step, *(r.md_step for r in self.requests)])
-        reason = due(
-            step,
-            self.audits,
-            self.warmup,
-            n_counted=self._n_counted(),
-            steps_since_label=step - last,
-        )
+        n, since = self._n_counted(), step - last
+        reason = due(step, self.audits, self.warmup, n_counted=n, steps_since_label=since)
         if reason is not None:
             atoms = self.state.to_atoms()
-            self.requests.append(self._request(reason, step, atoms, prediction, assessment))
+            request = self._request(reason, step, atoms, prediction, assessment)
+            self.requests.append(request.model_copy(update={"place": self._place(atoms)}))
+
+    def _place(self, atoms: Any) -> PlaceDoc:
+        """Return the present state, to which the MD can come back."""
+        return PlaceDoc(
+            md_state=self.workspace.save_md_state(self.state.to_arrays()),
+            md_step=self.state.step,
+            time_fs=self.driver.time_at(self.state.step, atoms),
+        )
 
     def _request(
         self,
@@ -363,6 +374,7 @@ class _Segment:
                 "supplied": None,
                 "requests": tuple(self.requests),
                 "round_began": None,
+                "round_start": self.round_start,
                 "done": done,
                 "cpu_seconds": self.doc.cpu_seconds + time.process_time() - self._cpu_start,
                 **changes,

@@ -25,9 +25,17 @@ from onfly.proof import Ledger, LedgerEntry
 from onfly.rounds.criteria import error_ratios
 from onfly.rounds.decisions import deciding_errors
 from onfly.rounds.requests import FORCES_STD, STRESS_STD
-from onfly.rounds.rewind import rewound
-from onfly.rounds.seeds import labels_of_runs
-from onfly.schemas import LabelDoc, RequestDoc, RunState, SuppliedRef, to_atoms, to_structure
+from onfly.rounds.rewind import gone_back, rewound
+from onfly.rounds.seeds import seeded
+from onfly.schemas import (
+    LabelDoc,
+    PlaceDoc,
+    RequestDoc,
+    RunState,
+    SuppliedRef,
+    to_atoms,
+    to_structure,
+)
 from onfly.session import OpenRun, Session, calibration_docs
 
 __all__ = ["Answer", "judge_round", "requested_structure"]
@@ -104,6 +112,7 @@ class _Round:
         self.force_errors: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.stress_errors: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.trajectories = {t.index: t for t in state.trajectories}
+        self.places: dict[int, dict[int, PlaceDoc]] = {}
         self.failures: list[str] = []
         self.n_failed = 0
         self.first: LabelDoc | None = None
@@ -125,8 +134,11 @@ class _Round:
         first = self.ledger.n_labels == 0
         self.ledger = self.ledger.append(self._entry(request, label, key))
         self._remove(request)
+        if request.place is not None:
+            self.places.setdefault(request.trajectory, {})[request.md_step] = request.place
         if first:
-            self._append_seeds(label)
+            self.ledger = seeded(self.session, self.run, self.ledger, label)
+            self.changes["n_seeds"] = len(self.ledger.of("seed"))
         if request.is_call:
             owner = self.trajectories[request.trajectory]
             self.trajectories[owner.index] = owner.model_copy(
@@ -194,24 +206,6 @@ class _Round:
         }
         self.state = self.state.evolve(**self.changes)
         self.run = self.session.open(self.state.posterior)
-
-    def _append_seeds(self, first: LabelDoc) -> None:
-        """Write labels of earlier runs behind the first one; nothing was predicted for them."""
-        seeds = labels_of_runs(self.session, self.run.spec.labels.seed_from, first)
-        for key, label in seeds:
-            validate_label(label, max_force=self.run.spec.labels.max_force)
-            energy, forces = self.run.foundation_prediction(to_atoms(label.structure))
-            entry = LedgerEntry(
-                index=self.ledger.n_labels,
-                trajectory=0,
-                step=0,
-                reason="seed",
-                label=key,
-                foundation_error=energy - self.run.offset - label.energy,
-                foundation_force_rmse=_rmse(forces - np.array(label.forces)),
-            )
-            self.ledger = self.ledger.append(entry)
-        self.changes["n_seeds"] = len(seeds)
 
     def _give_to_start(self, request: RequestDoc, label: LabelDoc) -> None:
         """Let trajectories that start at a labelled configuration start with its forces."""
@@ -336,6 +330,11 @@ class _Round:
         state = self.state.with_trajectories(self.trajectories.values())
         posterior = state.posterior
         again = [r for r in state.due if r.attempt]
+        if not again and self._goes_back():
+            state = state.with_trajectories(
+                gone_back(self.run, t, self.ledger, self.places.get(t.index, {}))
+                for t in state.trajectories
+            )
         if not again:
             self._unreached()
         counted = _counts(self.ledger)
@@ -350,6 +349,12 @@ class _Round:
             n_failures=posterior.n_failures + self.n_failed,
             failures=(*posterior.failures, *self.failures)[-_KEPT_FAILURES:],
         )
+
+    def _goes_back(self) -> bool:
+        """Whether the MD may: not in a closing block, a search or production."""
+        doc = self.run.doc
+        searches = doc.spec.trajectories.stages[0].searches
+        return doc.attempt is None and doc.production is None and not searches
 
     def _calibrated(self) -> Calibrations:
         """Return the calibrations after the errors of this round, in the order of the ledger.

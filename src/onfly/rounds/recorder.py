@@ -199,7 +199,9 @@ class Recorder:
         }
         atomic_write(self.folder.checkpoint_path, json.dumps(content).encode())
         stale = self._previous
-        if stale is not None and stale != ref and stale.sha256 not in self.start:
+        places = [request.place.md_state for request in requests if request.place is not None]
+        needed = stale == ref or stale in places
+        if stale is not None and not needed and stale.sha256 not in self.start:
             self.folder.store.path(stale).unlink(missing_ok=True)
         self._previous = ref
         return ref

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from pymatgen.core import Molecule, Structure
 
 from onfly.artifacts.files import ArtifactError
 from onfly.artifacts.workspace import RunWorkspace
-from onfly.proof import Ledger
-from onfly.schemas import LabelDoc
-from onfly.session import Session
+from onfly.labels.validate import validate_label
+from onfly.proof import Ledger, LedgerEntry
+from onfly.schemas import LabelDoc, to_atoms
+from onfly.session import OpenRun, Session
 
-__all__ = ["check_seeds", "labels_of_runs"]
+__all__ = ["check_seeds", "labels_of_runs", "seeded"]
 
 
 def labels_of_runs(
@@ -48,6 +50,37 @@ def labels_of_runs(
                 found[label.structure_hash] = (key, label)
     found.pop(first.structure_hash, None)
     return list(found.values())
+
+
+def seeded(session: Session, run: OpenRun, ledger: Ledger, first: LabelDoc) -> Ledger:
+    """Return the ledger with the labels of earlier runs, for which nothing was predicted.
+
+    Parameters
+    ----------
+    session
+        Of the process.
+    run
+        The new one, whose energy scale is known.
+    ledger
+        Of the new run.
+    first
+        Its first label.
+    """
+    for key, label in labels_of_runs(session, run.spec.labels.seed_from, first):
+        validate_label(label, max_force=run.spec.labels.max_force)
+        energy, forces = run.foundation_prediction(to_atoms(label.structure))
+        wrong = forces - np.array(label.forces)
+        entry = LedgerEntry(
+            index=ledger.n_labels,
+            trajectory=0,
+            step=0,
+            reason="seed",
+            label=key,
+            foundation_error=energy - run.offset - label.energy,
+            foundation_force_rmse=float(np.sqrt(np.mean(wrong**2))),
+        )
+        ledger = ledger.append(entry)
+    return ledger
 
 
 def check_seeds(

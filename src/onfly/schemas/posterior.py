@@ -27,6 +27,7 @@ __all__ = [
     "CalibrationDoc",
     "ForceCalibrationDoc",
     "Phase",
+    "PlaceDoc",
     "PosteriorDoc",
     "ProductionSource",
     "RequestDoc",
@@ -86,6 +87,23 @@ class StressCalibrationDoc(_Frozen):
     sum_z2: float = 0.0
 
 
+class SuppliedRef(_Frozen):
+    """A label that has come for the step that a trajectory is about to take."""
+
+    label: str = Field(description="Key in the label store.")
+    structure: ArtifactRef
+    reason: RequestReason
+
+
+class PlaceDoc(_Frozen):
+    """A place that a trajectory can go back to."""
+
+    md_state: ArtifactRef = Field(description="The MD state, as a file.")
+    md_step: int = Field(description="MD steps that led to it.")
+    time_fs: float = Field(description="Simulated time.")
+    supplied: SuppliedRef | None = Field(None, description="Label for the step after it.")
+
+
 class RequestDoc(_Frozen):
     """A configuration that must be labelled, and what the ensemble predicted for it.
 
@@ -103,6 +121,9 @@ class RequestDoc(_Frozen):
     trajectory: int = Field(description="-1 for MD on the foundation before the run.")
     md_step: int = Field(description="MD step that leads to it.")
     structure: ArtifactRef = Field(description="The configuration, as the MD state's file.")
+    place: PlaceDoc | None = Field(
+        None, description="Of an audit: the MD can go on from here if it keeps the tolerances."
+    )
     attempt: int = Field(0, description="1 after a failure: asked again with a more careful SCF.")
     detail: str | None = Field(None, description="What a guard found.")
     predicted_energy: float | None = Field(None, description="On the labeller's scale (eV).")
@@ -126,14 +147,6 @@ class RequestDoc(_Frozen):
         """
         name = f"{self.trajectory:03d}-{self.md_step:08d}-{self.reason}"
         return f"{name}-{self.structure.sha256[:12]}"
-
-
-class SuppliedRef(_Frozen):
-    """A label that has come for the step that a trajectory is about to take."""
-
-    label: str = Field(description="Key in the label store.")
-    structure: ArtifactRef
-    reason: RequestReason
 
 
 class TrajectoryDoc(_Frozen):
@@ -170,6 +183,9 @@ class TrajectoryDoc(_Frozen):
     round_began: int | None = Field(
         None, description="Step at which a round began that the walltime cut; None if none is."
     )
+    round_start: PlaceDoc | None = Field(None, description="Where its newest round began.")
+    redone_to: int = Field(0, description="Steps up to here are not taken a third time.")
+    n_redone: int = Field(0, description="Steps that were set aside and taken again.")
     last_label_step: int = Field(0, description="Step of its newest label.")
     last_call_step: int = Field(0, description="Step at which it asked for a label last.")
     initial_volume: float | None = Field(None, description="Å³, for the guards.")

@@ -78,14 +78,21 @@ class RoundsSpec(Spec):
     audit_interval: Annotated[int, Unit("MD steps")] = Field(
         100,
         ge=0,
-        description="Mean number of steps between random labels. `0` switches audits off.",
+        description="One random step in each stretch of so many is labelled. `0`: no audits.",
     )
     audit_growth: float | None = Field(
-        2.0,
+        1.0,
         gt=0,
         description="A round ends when the audits of it are this many times those that were judged "
         "before, or the first one: a model that is too sure of itself is found early, for few "
         "waits. `null` lets audits wait for the end of the round.",
+    )
+    redo_steps: Annotated[int, Unit("MD steps")] = Field(
+        500,
+        ge=0,
+        description="If a label of the last so many steps of a round broke a tolerance, the MD "
+        "goes back to the last place before it that kept them, and takes those steps again with "
+        "the new weights, once. `0` never goes back.",
     )
     audit_update_fraction: float = Field(
         0.5,
