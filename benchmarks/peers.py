@@ -58,6 +58,7 @@ SILENT: dict[str, Any] = {
     "audit_interval": 0,
     "initial_labels": 1,
     "look_ahead_labels": 0,
+    "redo_steps": 0,
     "warmup_labels": 0,
     "max_probability": NEVER,
     "proof": {"attempts": 0},

@@ -13,7 +13,9 @@ model's mean is that of the teacher:
 
 - for hydrogen in a sulphide: jumps between S in 1/ps for each H, the mean squared displacement of H
   after half a picosecond, and the S-S distance in the 50 fs before a jump;
-- for LaMnO3: the distortion of the octahedra; for other systems: the mean squared displacement.
+- for LaMnO3: the distortion of the octahedra;
+- for ethanol: how often its hydroxyl group is trans, and how often on a barrier;
+- for other systems: the mean squared displacement.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from truth_runs import Teacher, bare
 from onfly.analysis.jumps import find_jumps
 from onfly.analysis.msd import mean_squared_displacement, unwrap
 from onfly.analysis.order import bond_length_distortion
+from onfly.analysis.transitions import coordinate_series, dihedral
 from onfly.potentials.execution import one_thread
 from onfly.seeds import numpy_stream
 from onfly.session import Session
@@ -55,6 +58,8 @@ from onfly.units import EV_PER_KCAL_MOL
 LAG_FS = 500.0  # of the mean squared displacement that is reported
 BEFORE_FS = 50.0  # of a jump
 MARGIN, STAY_FS = 0.2, 10.0  # Å, and how long a jump has to last
+ROTOR = (3, 2, 1, 0)  # H, O, C, C of ASE's ethanol
+TRANS, BARRIERS = 40.0, ((0.0, 30.0), (100.0, 140.0))  # degrees from 180, and from 0
 
 
 def tuned(folder: Path, case: Case) -> dict[str, Callable[[], Calculator]]:
@@ -136,6 +141,14 @@ def hydrogen(frames: list[Atoms], case: Case) -> dict[str, float]:
     }
 
 
+def hydroxyl(frames: list[Atoms]) -> dict[str, float]:
+    """Return where the hydroxyl group of ethanol is, as shares of the time."""
+    angle = np.asarray(coordinate_series(frames, dihedral(*ROTOR)))
+    angle = np.minimum(angle, 360.0 - angle)  # both gauche wells are one
+    barrier = np.any([(angle >= low) & (angle <= high) for low, high in BARRIERS], axis=0)
+    return {"trans": float(np.mean(angle > 180.0 - TRANS)), "on_a_barrier": float(barrier.mean())}
+
+
 def observables(frames: list[Atoms], case: Case, curve: np.ndarray) -> dict[str, float]:
     """Return what is compared of one production run; its mean squared displacement is known."""
     symbols = set(frames[0].get_chemical_symbols())
@@ -144,6 +157,8 @@ def observables(frames: list[Atoms], case: Case, curve: np.ndarray) -> dict[str,
     if {"Mn", "O"} <= symbols:
         order = bond_length_distortion("Mn", "O")
         return {"distortion": float(np.mean([order(atoms) for atoms in frames[::5]]))}
+    if case.name.startswith("ethanol"):
+        return hydroxyl(frames)
     return {"msd": at_lag(curve, case)}
 
 

@@ -45,6 +45,7 @@ FORMER: dict[str, Any] = {
     "walkers": 1,
     "initial_labels": 1,
     "look_ahead_labels": 0,
+    "redo_steps": 0,
     "round_length": None,
     "audit_interval": 100,
     "audit_growth": None,
@@ -75,6 +76,7 @@ def settings(name: str, interval: int) -> dict[str, Any]:
             "audit_interval": 0,
             "initial_labels": 1,
             "look_ahead_labels": 0,
+            "redo_steps": 0,
         }
     return {}
 

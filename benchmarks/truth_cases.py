@@ -182,6 +182,8 @@ _ALL = (
         (("posterior", {"kind": "last_layer", "n_steps": 20}),),
     ),
     _molecule("ethanol", lambda: molecule("CH3CH2OH"), 500.0, 0.4),
+    # the paper's molecule at its temperature, threshold and length
+    _molecule("ethanol-300", lambda: molecule("CH3CH2OH"), 300.0, 0.5, n_steps=20_000),
     _molecule("butane", lambda: molecule("trans-butane"), 500.0, 0.5),
     _molecule("pyridine", lambda: molecule("C5H5N"), 500.0, 0.5),
     _molecule("glycol", lambda: chain("OCCOCCO"), 600.0, 1.0),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from PIL import Image
 
 
@@ -43,6 +44,17 @@ def test_models_are_compared_from_the_same_starts(run_benchmark, tmp_path):
     assert [p.stat().st_mtime_ns for p in sorted(folder.rglob("*.npz"))] == written
     with Image.open(tmp_path / "production.png") as picture:
         assert len(picture.convert("RGB").getcolors(1000000)) > 10
+
+
+def test_the_hydroxyl_group_of_ethanol_is_followed(production):
+    atoms = molecule("CH3CH2OH")
+    assert [atoms.symbols[k] for k in production.ROTOR] == ["H", "O", "C", "C"]
+    frames = []
+    for degrees in (180, 185, 60, 300, 120):
+        atoms.set_dihedral(*production.ROTOR[::-1], degrees, indices=[3])
+        frames.append(atoms.copy())
+    found = production.observables(frames, production.CASES["ethanol-300"], np.zeros(3))
+    assert found == {"trans": 0.4, "on_a_barrier": 0.2}
 
 
 def test_a_jump_of_hydrogen_is_seen(production):

@@ -27,7 +27,7 @@ def test_labels_through_vasp_with_faults(make_maker, structure, store, tmp_path)
         faults={"2": "hard", "5": "edddav", "8": "nan"},
     )
     labeller = VaspLabelMaker.from_preset("pbe", **standin_kwargs(control))
-    maker = make_maker("chained", n_steps=12, label_maker=labeller, audit_interval=3)
+    maker = make_maker("chained", n_steps=12, label_maker=labeller, audit_interval=2)
     flow = maker.make(structure, run_id="r")
     run_locally(flow, store=store, log=False, create_folders=True)
     model = flow.output.resolve(store)

@@ -12,6 +12,7 @@ from tests.report.conftest import forget
 from onfly.artifacts import ArtifactError, RunWorkspace
 from onfly.bayes.calibration import Calibration
 from onfly.report.data import load_documents, load_run
+from onfly.report.tables import tiles
 
 
 def test_everything_is_read(finished_run):
@@ -32,6 +33,14 @@ def test_everything_is_read(finished_run):
     assert data.trainings[-1].generation == len(data.trainings) + 1
     assert data.threshold == pytest.approx(0.5 * units.kcal / units.mol)
     assert (data.audit_interval, data.max_probability, data.required_coverage) == (100, 0.05, 0.9)
+
+
+def test_steps_that_were_taken_twice_are_named(finished_run):
+    data = load_run(finished_run)
+    (trajectory,) = data.trajectories
+    assert not any("taken twice" in tile["more"] for tile in tiles(data))
+    twice = replace(data, trajectories=(replace(trajectory, n_redone=251),))
+    assert tiles(twice)[0]["more"] == "3 000 MD steps, 251 of them taken twice"
 
 
 def test_labels_know_their_time_and_who_learned_them(finished_run):

@@ -253,6 +253,7 @@ def _trajectory(
         thermo=thermo,
         n_steps=max(doc.md_step, logged),  # a running segment is ahead of the run's state
         n_steps_total=max(doc.n_steps, doc.md_step),
+        n_redone=doc.n_redone,
         last_frame=last_frame(folder.trajectory_files()) if folder else None,
     )
 

@@ -133,6 +133,8 @@ class TrajectoryData:
         energy_std, probability, and ``source`` (strings).
     n_steps, n_steps_total
         Done so far, and wanted.
+    n_redone
+        Steps that were set aside after a broken tolerance, and taken again.
     last_frame
         The last configuration that was written.
     """
@@ -141,6 +143,7 @@ class TrajectoryData:
     thermo: Mapping[str, np.ndarray] = field(default_factory=dict)
     n_steps: int = 0
     n_steps_total: int = 0
+    n_redone: int = 0
     last_frame: Atoms | None = None
 
     @cached_property

@@ -103,6 +103,8 @@ def tiles(data: RunReportData) -> list[dict[str, str]]:
     steps = f"{data.n_steps:,} MD steps".replace(",", " ")
     if len(data.trajectories) > 1:
         steps += f" of {len(data.trajectories)} trajectories"
+    if redone := sum(t.n_redone for t in data.trajectories):
+        steps += f", {redone} of them taken twice"
     simulated = f"{number(data.simulated_fs / 1000)} ps" if data.has_clock else str(data.n_steps)
     if data.search:
         result.append({"name": "Steps", "value": str(data.n_steps), "more": "on the model"})

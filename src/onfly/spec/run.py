@@ -32,6 +32,7 @@ _PAPER: dict[str, Any] = {
         "look_ahead_labels": 0,
         "length": None,
         "audit_interval": 0,
+        "redo_steps": 0,
         "warmup_labels": 0,
     },
     "proof": {"attempts": 0},
