@@ -105,6 +105,20 @@ def test_errors_far_back_are_not_redone(loop):
     assert (run.trajectory.md_step, run.trajectory.n_redone) == (40, 0)
 
 
+def test_a_state_that_is_missing_stops_nothing(loop, caplog):
+    audits = audit_steps(loop)
+    run = loop(broken_at([audits[5]]), **SETTINGS)
+    run.until("label")
+    run.step()
+    run.until("label")
+    for request in run.state.due:
+        run.session.workspace("r").store.path(request.place.md_state).unlink()
+    run.step()
+    assert run.trajectory.md_step == 40
+    assert "is missing" in caplog.text
+    run.until("explore", "close")
+
+
 def test_zero_never_goes_back(loop):
     audits = audit_steps(loop)
     run = judged(loop, [audits[5]], redo_steps=0)

@@ -68,6 +68,9 @@ def gone_back(
     place = places[max(kept)] if kept else start
     if trajectory.md_step - place.md_step < _SHORT:
         return trajectory
+    if not run.workspace.store.path(place.md_state).is_file():
+        logger.warning("the MD state of step %d is missing: the MD does not go back", place.md_step)
+        return trajectory
     logger.info(
         "trajectory %d, step %d broke a tolerance: the MD goes back from step %d to %d",
         trajectory.index,
