@@ -126,7 +126,7 @@ def figures(state: RunState, workspace: RunWorkspace, frames: Frames) -> dict[st
     posterior = state.posterior
     threshold = float(posterior.threshold_ev or np.nan)
     ledger = workspace.read_ledger(posterior.n_records)
-    before = ~frames.block
+    before = frames.exploring
     newest = frames.generation == frames.generation.max()
     calls = np.array([worst for e in ledger.calls if (worst := e.worst()) is not None])
     row: dict[str, Any] = {

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,8 @@ class Frames:
         Where a step was taken, and by which weights.
     block
         Whether it belongs to the latest closing block.
+    exploring
+        Whether the run could ask for a label there: it belongs to no closing block.
     error
         Predicted minus true energy in eV.
     foundation_error
@@ -248,6 +251,7 @@ class Frames:
     step: np.ndarray
     generation: np.ndarray
     block: np.ndarray
+    exploring: np.ndarray
     error: np.ndarray
     foundation_error: np.ndarray
     std: np.ndarray = field(repr=False)
@@ -265,7 +269,8 @@ class Frames:
 
 def true_frames(state: RunState, workspace: RunWorkspace, teacher: Teacher) -> Frames:
     """Evaluate the teacher at all steps of a run that have not been evaluated."""
-    generations = _generations(notes(workspace))
+    lines = notes(workspace)
+    generations, closing = _generations(lines), _closing(lines)
     origins = {t.index: t.origin for t in state.trajectories}
     in_block = state.posterior.attempt is not None
     columns: dict[str, list[np.ndarray]] = {}
@@ -278,6 +283,8 @@ def true_frames(state: RunState, workspace: RunWorkspace, teacher: Teacher) -> F
             part["trajectory"] = np.full(n, trajectory.index)
             part["generation"] = np.full(n, generations.get((trajectory.index, segment), -1))
             part["block"] = in_block & (part["step"] > origins[trajectory.index])
+            lost = (trajectory.index, segment) in closing
+            part["exploring"] = ~part["block"] & ~np.full(n, lost)
             for name, values in part.items():
                 columns.setdefault(name, []).append(values)
     if not columns:
@@ -311,6 +318,18 @@ def _generations(lines: Sequence[dict[str, Any]]) -> dict[tuple[int, int], int]:
             if line["generation"] is not None:
                 found.setdefault((trajectory, segment - 1), line["generation"])
     return found
+
+
+def _closing(lines: Sequence[dict[str, Any]]) -> set[tuple[int, int]]:
+    """Return the (trajectory, segment) that were moved in closing blocks."""
+    moves = [line for line in lines if "attempt" in line]
+    return {
+        (trajectory, segment)
+        for before, after in pairwise(moves)
+        if before["attempt"] is not None
+        for trajectory, segment in enumerate(before["segments"])
+        if after["segments"][trajectory] > segment
+    }
 
 
 def _segment(
