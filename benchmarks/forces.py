@@ -46,6 +46,7 @@ from onfly.bayes import (
     LastLayerPosterior,
     LikelihoodScales,
     MemberForces,
+    Posterior,
     PosteriorState,
 )
 from onfly.bayes.force_calibration import intraclass_correlation
@@ -125,17 +126,24 @@ def split(frames: list[Atoms], n_train: int, rng) -> tuple[list[Atoms], dict[str
 
 
 class Learner:
-    """The default posterior on the labels of a case, and what it says of test configurations."""
+    """A posterior, the default one if none is given, on the labels of a case."""
 
     def __init__(
-        self, case: Case, seed: int, device: str = "cpu", *, study: str = "forces", **settings
+        self,
+        case: Case,
+        seed: int,
+        device: str = "cpu",
+        *,
+        study: str = "forces",
+        posterior: Posterior | None = None,
+        **settings,
     ) -> None:
         self.case, self.key = case, (study, case.name, seed)
         self.elements = tuple(sorted(set(case.train[0].get_chemical_symbols())))
         self.device = device
         self.potential = load_foundation(case.foundation, elements=self.elements, device=device)
         self.scales = LikelihoodScales.for_threshold(case.threshold, n_atoms=len(case.train[0]))
-        self.posterior = LastLayerPosterior(**settings)
+        self.posterior: Posterior = posterior or LastLayerPosterior(**settings)
         self.state = self.posterior.initial(self.potential, self.key)
         first = self.potential.collate([self.potential.graph(case.train[0])])
         energy = self.potential.evaluate(self.potential.parameters(), first, forces=False).energy

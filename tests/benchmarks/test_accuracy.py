@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from onfly.testing.models import random_mace
+
 
 def test_posteriors(run_benchmark, labelled):
     rows = run_benchmark(
@@ -21,22 +23,28 @@ def test_posteriors(run_benchmark, labelled):
     assert others[-1]["force_rmse"] < foundation["force_rmse"]
 
 
-def test_learning_curve(run_benchmark, labelled):
-    rows = run_benchmark("ethanol.py", "--foundation", "toy", "--data", labelled, "--workers", 1)
-    assert [row["labels"] for row in rows if row["labels"]] == [1, 2]
-    for row in rows:
-        assert math.isfinite(row["energy_rmse"])
-        assert math.isfinite(row["force_rmse"])
-
-
-@pytest.mark.slow
-def test_run_of_ethanol(run_benchmark, tmp_path):
-    pytest.importorskip("tblite")
-    (row,) = run_benchmark(
-        "ethanol.py", "--loop", "--foundation", "toy", "--workers", 1, "--folder", tmp_path / "run"
+def test_transfer(run_benchmark, labelled, tmp_path):
+    pytest.importorskip("mace")
+    foundation = random_mace(tmp_path / "random.safetensors")
+    figure = tmp_path / "transfer.png"
+    rows = run_benchmark(
+        "transfer.py",
+        *("--file", f"ethanol={labelled}", "--foundation", foundation, "--figure", figure),
     )
-    assert row["labels"] > 0
-    assert row["cpu_s"] > 0
+    assert [(row["arm"], row["labels"]) for row in rows] == [
+        (arm, labels) for arm in ("tuned", "untrained", "sghmc") for labels in (0, 2, 4)
+    ]
+    found = {(row["arm"], row["labels"]): row for row in rows}
+    # the same weights learn twice, other ones once
+    assert found["tuned", 0]["force_rmse"] == found["sghmc", 0]["force_rmse"]
+    assert found["tuned", 0]["force_rmse"] != found["untrained", 0]["force_rmse"]
+    for arm in ("tuned", "untrained"):
+        assert found[arm, 4]["force_rmse"] < found[arm, 0]["force_rmse"]
+    for row in rows:
+        assert math.isfinite(row["mll_calibrated"])
+        # half of the twenty test errors calibrate
+        assert sum(n for n, _ in row["by_size"]) == pytest.approx(10, abs=2)
+    assert figure.stat().st_size > 10_000
 
 
 @pytest.mark.slow
@@ -64,10 +72,10 @@ def test_real_dft(run_benchmark, tmp_path):
 
 
 def test_studies_without_data_say_what_they_need(run_benchmark, capsys):
-    for script in ("posteriors.py", "ethanol.py"):
+    for script in ("posteriors.py", "transfer.py"):
         with pytest.raises(SystemExit):
             run_benchmark(script)
-        assert "--data FILE" in capsys.readouterr().err
+        assert "--data" in capsys.readouterr().err
 
 
 def test_labels_by_xtb(run_benchmark, tmp_path, monkeypatch):

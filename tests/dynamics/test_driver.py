@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -9,7 +11,7 @@ from onfly.dynamics.calculator import SuppliedLabel
 from onfly.dynamics.criteria import Calibrations
 from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.guards import Guards
-from onfly.dynamics.schedules import AuditSchedule, Warmup, due
+from onfly.dynamics.schedules import AuditSchedule, Warmup, audits_suffice, due
 from onfly.dynamics.stages import MDStage
 from onfly.dynamics.state import MDState
 from tests.dynamics.conftest import run, same
@@ -137,6 +139,37 @@ def test_audits_are_random_steps_of_their_own_stream():
     assert steps == [s for s in range(20_000) if AuditSchedule(50, ("a",)).is_audit(s)]
     assert steps != [s for s in range(20_000) if AuditSchedule(50, ("b",)).is_audit(s)]
     assert not any(AuditSchedule(0, ("a",)).is_audit(s) for s in range(1000))
+
+
+def test_audits_thin_out_with_the_steps_since_their_origin():
+    every, thinned = AuditSchedule(50, ("a",)), AuditSchedule(50, ("a",), thinning=0.125)
+    steps = [s for s in range(20_000) if thinned.is_audit(s)]
+    stretches = [(s - 1) // 50 for s in steps]
+    assert stretches[:17] == list(range(17))
+    # nowhere is a gap of more than an eighth of what lies before it
+    assert all(b - a <= max(1, a / 8) for a, b in pairwise(stretches))
+    assert len(steps) == thinned.count(20_000) == 45
+    # those that are left are the same steps, also from another origin
+    assert set(steps) <= {s for s in range(20_000) if every.is_audit(s)}
+    again = [s for s in range(12_001, 20_000) if thinned.is_audit(s, origin=12_001)]
+    assert [(s - 1) // 50 for s in again[:17]] == list(range(240, 257))
+    assert len(again) == thinned.count(8_000)
+
+
+@pytest.mark.parametrize("thinning", [-0.1, 1.0])
+def test_impossible_thinning_is_refused(thinning):
+    with pytest.raises(ValueError, match="audit_thinning"):
+        AuditSchedule(50, ("a",), thinning=thinning)
+
+
+def test_audits_are_judged_in_growing_rounds_of_eight_at_most():
+    rounds, judged = [], 0
+    while judged < 40:
+        waiting = next(n for n in range(1, 99) if audits_suffice(n, judged, 1.0))
+        rounds.append(waiting)
+        judged += waiting
+    assert rounds == [1, 1, 2, 4, 8, 8, 8, 8]
+    assert not audits_suffice(1000, 0, None)
 
 
 def test_warmup_asks_until_labels_count():

@@ -92,6 +92,18 @@ def test_the_same_steps_follow_from_the_same_state(loop):
     assert np.allclose(back["positions"][0], first_atom, atol=1e-7)
 
 
+def test_audits_are_close_again_after_an_error(loop):
+    audits = audit_steps(loop, audit_thinning=0.5)
+    assert len(audits) < 10  # of the ten stretches some are left out
+    run = judged(loop, [audits[-1]], audit_thinning=0.5)
+    assert run.trajectory.audits_from == run.trajectory.md_step == audits[-2]
+    good = judged(loop, [], run_id="good", audit_thinning=0.5)
+    assert good.trajectory.audits_from == 0
+    # also where the MD does not go back
+    stays = judged(loop, [audits[-1]], run_id="stays", audit_thinning=0.5, redo_steps=0)
+    assert stays.trajectory.audits_from == stays.trajectory.md_step == 40
+
+
 def test_without_a_good_audit_it_goes_back_to_the_start_of_the_round(loop):
     audits = audit_steps(loop)
     run = judged(loop, [audits[0]])

@@ -198,7 +198,7 @@ def facts(data: RunReportData) -> list[tuple[str, str]]:
         ("Reference calculations", " · ".join(labelled) or NONE),
         ("Tolerance", tolerance_text(data)),
         ("Calls for a label when", _calls(data)),
-        ("Audits", f"at random steps, one in {every:g} on average" if every else "switched off"),
+        ("Audits", f"at random steps, one in each {every:g} at first" if every else "switched off"),
         ("Proof", proof_text(data)),
         ("Trajectories", str(len(data.trajectories) or NONE)),
         ("Time step", _time_step(data)),

@@ -15,7 +15,7 @@ from onfly.dynamics.driver import Exploded, Finished, LabelRequest, Moved
 from onfly.dynamics.drivers import driver_of
 from onfly.dynamics.guards import Guards
 from onfly.dynamics.predictor import StepPrediction
-from onfly.dynamics.schedules import AuditSchedule, Warmup, due
+from onfly.dynamics.schedules import AuditSchedule, Warmup, audits_suffice, due
 from onfly.dynamics.state import MDState
 from onfly.potentials.execution import one_thread
 from onfly.rounds.criteria import criterion_of
@@ -134,7 +134,7 @@ class _Segment:
         self.criterion = self._criterion(options.watch_only or self.closing or quiet)
         self.driver = self._driver(self.criterion, supplied)
         rounds = self.spec.rounds
-        self.audits = AuditSchedule(rounds.audit_interval, self.key)
+        self.audits = AuditSchedule(rounds.audit_interval, self.key, rounds.audit_thinning)
         self.warmup = Warmup(rounds.warmup_labels, rounds.warmup_interval)
 
     def _criterion(self, watch_only: bool) -> Criterion:
@@ -225,17 +225,10 @@ class _Segment:
         return n_warmup > 0 and self._n_counted() >= rounds.warmup_labels
 
     def _audits_suffice(self) -> bool:
-        """Whether so many audits wait that they should be judged before the MD goes on.
-
-        The first one is judged at once, and then as many wait as `audit_growth` times those that
-        were judged: a model that is too sure of itself is found early, for few waits.
-        """
-        growth = self.spec.rounds.audit_growth
-        if growth is None:
-            return False
+        """Whether so many audits wait that they should be judged before the MD goes on."""
         waiting = sum(request.reason == "audit" for request in self.requests)
-        known = self.posterior.n_audits / self.spec.trajectories.walkers
-        return waiting >= max(1.0, growth * known)
+        judged = self.posterior.n_audits / self.spec.trajectories.walkers
+        return audits_suffice(waiting, judged, self.spec.rounds.audit_growth)
 
     def _n_counted(self) -> float:
         """Errors that the calibration knows or will know at the end of the round.
@@ -289,7 +282,11 @@ class _Segment:
             return
         last = max([self.doc.last_label_step, *(r.md_step for r in self.requests)])
         n, since = self._n_counted(), step - last
-        reason = due(step, self.audits, self.warmup, n_counted=n, steps_since_label=since)
+        stage_began = step - 1 - self.driver.locate(step - 1)[1]
+        origin = max(stage_began, self.doc.audits_from)
+        reason = due(
+            step, self.audits, self.warmup, origin=origin, n_counted=n, steps_since_label=since
+        )
         if reason is not None:
             atoms = self.state.to_atoms()
             request = self._request(reason, step, atoms, prediction, assessment)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Molecule, Structure
 
+from onfly.dynamics.schedules import AuditSchedule
 from onfly.potentials.execution import one_thread
 from onfly.rounds.close import closing_length, proof_rule
 from onfly.rounds.decisions import decision_rule
@@ -86,7 +87,7 @@ def plan_run(spec: RunSpec, structure: Structure | Molecule) -> Plan:
     steps = total_steps(spec.trajectories.stages) * spec.trajectories.walkers
     rule = proof_rule(state)
     cost = None if rule is None else rule.cost()
-    interval = spec.rounds.audit_interval
+    audits = AuditSchedule(spec.rounds.audit_interval, (), spec.rounds.audit_thinning)
     first = spec.trajectories.stages[0]
     if first.searches:  # labels of the end decide: of each relaxation, or of two ends and a saddle
         rule_at_end = decision_rule(state)
@@ -102,7 +103,10 @@ def plan_run(spec: RunSpec, structure: Structure | Molecule) -> Plan:
         )
     return Plan(
         initial_labels=spec.rounds.initial_labels,
-        audits_expected=steps / interval if interval else 0.0,
+        audits_expected=float(
+            spec.trajectories.walkers
+            * sum(audits.count(stage.n_steps) for stage in spec.trajectories.stages)
+        ),
         proof_labels=(0, 0) if cost is None else (cost.least_audits, cost.most_audits),
         proof_waits=(0, 0) if cost is None else (cost.least_waits, cost.most_waits),
         md_steps=steps,

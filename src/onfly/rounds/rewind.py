@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from onfly.dynamics.state import MDState
-from onfly.proof import Ledger
+from onfly.proof import Ledger, LedgerEntry
 from onfly.schemas import ArtifactRef, PlaceDoc, PosteriorDoc, TrajectoryDoc
 from onfly.session import OpenRun, Session
 
@@ -49,8 +49,8 @@ def gone_back(
     places
         By step, where the MD can go on from besides the start of the round.
     """
-    start, limit, weights = trajectory.round_start, run.spec.rounds.redo_steps, run.doc.ensemble
-    if limit == 0 or start is None or weights is None:
+    start, weights = trajectory.round_start, run.doc.ensemble
+    if start is None or weights is None:
         return trajectory
     own = [
         entry
@@ -60,9 +60,24 @@ def gone_back(
         and entry.step > start.md_step
         and entry.errors
     ]
+    if all(entry.within() for entry in own):
+        return trajectory
+    trajectory = _back(run, trajectory, start, own, places)
+    return trajectory.model_copy(update={"audits_from": trajectory.md_step})
+
+
+def _back(
+    run: OpenRun,
+    trajectory: TrajectoryDoc,
+    start: PlaceDoc,
+    own: Sequence[LedgerEntry],
+    places: Mapping[int, PlaceDoc],
+) -> TrajectoryDoc:
+    """Return the trajectory at the last good place before the first error that is near enough."""
+    limit = run.spec.rounds.redo_steps
     since = max(trajectory.redone_to, trajectory.md_step - limit)
     broken = min((e.step for e in own if not e.within() and e.step > since), default=None)
-    if broken is None:
+    if limit == 0 or broken is None:
         return trajectory
     kept = [e.step for e in own if e.within() and e.step < broken and e.step in places]
     place = places[max(kept)] if kept else start

@@ -186,6 +186,9 @@ class TrajectoryDoc(_Frozen):
     round_start: PlaceDoc | None = Field(None, description="Where its newest round began.")
     redone_to: int = Field(0, description="Steps up to here are not taken a third time.")
     n_redone: int = Field(0, description="Steps that were set aside and taken again.")
+    audits_from: int = Field(
+        0, description="Where it went on after a label broke a tolerance: audits are close again."
+    )
     last_label_step: int = Field(0, description="Step of its newest label.")
     last_call_step: int = Field(0, description="Step at which it asked for a label last.")
     initial_volume: float | None = Field(None, description="Å³, for the guards.")

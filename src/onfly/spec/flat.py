@@ -55,6 +55,7 @@ FLAT_KEYS: dict[str, tuple[str, ...]] = {
     "look_ahead_steps": ("rounds", "look_ahead_steps"),
     "audit_interval": ("rounds", "audit_interval"),
     "audit_growth": ("rounds", "audit_growth"),
+    "audit_thinning": ("rounds", "audit_thinning"),
     "redo_steps": ("rounds", "redo_steps"),
     "audit_update_fraction": ("rounds", "audit_update_fraction"),
     "warmup_labels": ("rounds", "warmup_labels"),

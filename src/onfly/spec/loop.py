@@ -80,12 +80,20 @@ class RoundsSpec(Spec):
         ge=0,
         description="One random step in each stretch of so many is labelled. `0`: no audits.",
     )
+    audit_thinning: float = Field(
+        0.125,
+        ge=0,
+        lt=1,
+        description="Stretches between two audits, as a fraction of those since the stage began or "
+        "a label broke a tolerance: long runs without trouble are audited less and less. `0` "
+        "audits every stretch.",
+    )
     audit_growth: float | None = Field(
         1.0,
         gt=0,
         description="A round ends when the audits of it are this many times those that were judged "
-        "before, or the first one: a model that is too sure of itself is found early, for few "
-        "waits. `null` lets audits wait for the end of the round.",
+        "before, or the first one, or eight: a model that is too sure of itself is found early, "
+        "for few waits. `null` lets audits wait for the end of the round.",
     )
     redo_steps: Annotated[int, Unit("MD steps")] = Field(
         500,
