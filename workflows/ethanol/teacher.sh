@@ -11,5 +11,5 @@ mkdir -p "$out"
 python ../../benchmarks/truth.py --cases ethanol-300 --models "$models" --resume "$out" \
   --json "$out/truth.json"
 python ../../benchmarks/production.py --case ethanol-300 --models "$models" --resume "$out" \
-  --steps 20000 --json "$out/production.json" --figure "$out/production.png"
+  --runs 3 --steps 10000 --json "$out/production.json" --figure "$out/production.png"
 python analyse.py "$out"/runs/ethanol-300-* --out "$out/labels"

@@ -35,8 +35,8 @@ ADVICE = {
     "running": "Wait: the model still learns, and the figures below change.",
     "ready": "You may use the model for this compound, level of theory and temperature range. "
     "Keep its uncertainty in view: it is not proven for anything else.",
-    "not accurate enough": "Continue the run so that it learns from more labels, or allow a larger "
-    "tolerance.",
+    "not accurate enough": "Continue the run with longer stages, in which it can ask where the MD "
+    "leads (nothing is asked in a closing block), or allow a larger tolerance.",
     "needs more audits": "Continue the run until a closing block is audited. That the model "
     "stopped asking for labels is no proof of its accuracy: a model that is too sure of itself "
     "asks for nothing either.",
