@@ -6,6 +6,7 @@ import json
 import logging
 import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import ase.io
@@ -19,13 +20,24 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def run_benchmark(tmp_path, monkeypatch):
+def import_benchmark(monkeypatch):
+    """Return a function that imports a module of the benchmarks by its name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield import_module
+    # `common`, `systems` and `loop` are names that others may use too
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def run_benchmark(tmp_path, monkeypatch, import_benchmark):
     """Return a function that runs a script with ``--quick`` and returns the rows of its file."""
     monkeypatch.setenv("ONFLY_ARTIFACT_DIR", str(tmp_path / "artifacts"))
     monkeypatch.setenv("ONFLY_STORE_DIR", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
     logger = logging.getLogger("onfly")
     level = logger.level  # the scripts raise it
 
@@ -42,11 +54,6 @@ def run_benchmark(tmp_path, monkeypatch):
 
     yield run
     logger.setLevel(level)
-    # `common`, `systems` and `loop` are names that others may use too
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and Path(file).parent == BENCHMARKS:
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -7,25 +7,6 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-NAMES = (
-    "peers", "peers_check", "peers_committee", "truth", "truth_cases", "truth_refit", "truth_runs",
-    "systems", "common",
-)  # fmt: skip
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """Import a module of the benchmark."""
-    import sys
-    from importlib import import_module
-
-    from .conftest import BENCHMARKS
-
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield import_module
-    for name in NAMES:
-        sys.modules.pop(name, None)
-
 
 def test_default_beside_a_set_drawn_beforehand(run_benchmark, tmp_path):
     arguments = ("peers.py", "--steps", "20", "--resume", tmp_path / "runs")
@@ -88,13 +69,13 @@ def test_settings_that_need_the_default_say_so(run_benchmark):
         run_benchmark("peers.py", "--settings", "dpgen")
 
 
-def test_model_deviation_is_that_of_dpgen(module):
+def test_model_deviation_is_that_of_dpgen(import_benchmark):
     """sqrt(⟨|F_i - ⟨F_i⟩|²⟩), the mean over the members, the largest over the atoms."""
     from onfly.bayes.ensemble import force_moments
     from onfly.dynamics.criteria import Calibrations
     from onfly.dynamics.predictor import StepPrediction
 
-    criterion = module("peers_committee").MaxForceStd
+    criterion = import_benchmark("peers_committee").MaxForceStd
     forces = np.random.default_rng(0).normal(size=(4, 5, 3))
     deviation = np.sqrt(np.square(forces - forces.mean(0)).sum(2).mean(0))
     std = np.sqrt(force_moments(torch.tensor(forces))[1].numpy())
@@ -105,11 +86,11 @@ def test_model_deviation_is_that_of_dpgen(module):
         assert found.where == (int(deviation.argmax()),)
 
 
-def test_members_of_a_committee_start_apart(module):
+def test_members_of_a_committee_start_apart(import_benchmark):
     from onfly.potentials import load_foundation
 
     potential = load_foundation("toy", elements=("Cu",))
-    committee = module("peers_committee").CommitteePosterior
+    committee = import_benchmark("peers_committee").CommitteePosterior
     state = committee(jitter=0.05).initial(potential, ("key",))
     again = committee(jitter=0.05).initial(potential, ("key",))
     pretrained = potential.parameters()["hidden.weight"]
@@ -124,8 +105,8 @@ def test_members_of_a_committee_start_apart(module):
     assert not torch.equal(moved[0], moved[1])
 
 
-def test_distance_of_structures(module):
-    check = module("peers_check")
+def test_distance_of_structures(import_benchmark):
+    check = import_benchmark("peers_check")
     frames = []
     for seed in range(4):
         atoms = bulk("Cu", cubic=True)
@@ -139,15 +120,15 @@ def test_distance_of_structures(module):
     assert check.structure_distance(molecules[:1], molecules[1:]) == 2
 
 
-def test_md_that_explodes_is_told(module):
-    check = module("peers_check")
+def test_md_that_explodes_is_told(import_benchmark):
+    check = import_benchmark("peers_check")
 
     class Pushing(EMT):
         def calculate(self, *args, **kwargs):
             super().calculate(*args, **kwargs)
             self.results["forces"] = 100 * np.sign(self.atoms.positions - 1.0)
 
-    case = module("truth_cases").CASES["toy"]
+    case = import_benchmark("truth_cases").CASES["toy"]
     frames, physical = check.moved(Pushing(), case, 50, ("toy", 0))
     assert not physical
     assert len(frames) < 20

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -12,15 +8,9 @@ from PIL import Image
 
 
 @pytest.fixture
-def production(monkeypatch):
+def production(import_benchmark):
     """The script as a module."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    before = set(sys.modules)
-    yield importlib.import_module("production")
-    for name in set(sys.modules) - before:
-        path = getattr(sys.modules[name], "__file__", None) or ""
-        if "/benchmarks/" in path and "/tests/" not in path:
-            del sys.modules[name]
+    return import_benchmark("production")
 
 
 def test_models_are_compared_from_the_same_starts(run_benchmark, tmp_path):

@@ -6,18 +6,9 @@ import pytest
 
 
 @pytest.fixture
-def scaling(monkeypatch):
-    """Import the module of the benchmark."""
-    import sys
-
-    from .conftest import BENCHMARKS
-
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import scaling
-
-    yield scaling
-    for name in ("scaling", "systems", "common"):
-        sys.modules.pop(name, None)
+def scaling(import_benchmark):
+    """The script as a module."""
+    return import_benchmark("scaling")
 
 
 def test_quick(run_benchmark):

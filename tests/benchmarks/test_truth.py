@@ -6,21 +6,6 @@ import pytest
 SMALL_PROOF = ("--set", "proof.coverage=0.8", "--set", "proof.steps=30")
 
 
-@pytest.fixture
-def modules(monkeypatch):
-    """Import the modules of the benchmark under names of their own."""
-    import sys
-    from pathlib import Path
-
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    import truth_cases
-    import truth_runs
-
-    yield truth_cases, truth_runs
-    for name in ("truth_cases", "truth_runs", "systems", "common"):
-        sys.modules.pop(name, None)
-
-
 def test_quick(run_benchmark, tmp_path):
     folder = tmp_path / "runs"
     arguments = ("truth.py", "--steps", "40", "--resume", folder, "--seed", "1", *SMALL_PROOF)
@@ -56,11 +41,11 @@ BY_FORCE = (
 
 
 @pytest.mark.parametrize("tolerances", [(), BY_FORCE])
-def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules, tolerances):
+def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, import_benchmark, tolerances):
     """At audited steps the error of the frame is the one that the ledger has."""
     from onfly.artifacts.workspace import list_runs
 
-    _, runs = modules
+    runs = import_benchmark("truth_runs")
     (row,) = run_benchmark(
         "truth.py", "--steps", "40", "--resume", tmp_path / "runs", *SMALL_PROOF, *tolerances
     )
@@ -83,8 +68,8 @@ def test_truth_is_that_of_the_labels(run_benchmark, tmp_path, modules, tolerance
     assert compared > 5
 
 
-def test_chain_is_saturated(modules):
-    cases, _ = modules
+def test_chain_is_saturated(import_benchmark):
+    cases = import_benchmark("truth_cases")
     atoms = cases.chain("OCCOCCO")
     assert atoms.get_chemical_formula() == "C4H10O3"
     distances = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
