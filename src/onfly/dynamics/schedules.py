@@ -35,7 +35,7 @@ class AuditSchedule:
     --------
     >>> schedule = AuditSchedule(100, ("run",), thinning=0.125)
     >>> [schedule.count(n_steps) for n_steps in (1000, 20_000)]
-    [10, 40]
+    [10, 39]
     """
 
     interval: int
