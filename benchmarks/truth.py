@@ -49,6 +49,7 @@ FORMER: dict[str, Any] = {
     "round_length": None,
     "audit_interval": 100,
     "audit_growth": None,
+    "audit_thinning": 0.0,
     "audit_update_fraction": 0.5,
     "warmup_labels": 4,
     "warmup_interval": 10,
